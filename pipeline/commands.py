@@ -1,0 +1,294 @@
+"""What the tasks ask for: flags in, a value out; no Invoke and nothing printed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pipeline.build import BuildReport, Output, build, is_cached
+from pipeline.cache import Cache, default_cache_folder
+from pipeline.derive import TARGET, derive
+from pipeline.errors import OptionInvalid, UnsupportedPlatform, nearest
+from pipeline.lock import (
+    Lock,
+    changes,
+    check_current,
+    description_inputs,
+    read_lock,
+    write_lock,
+)
+from pipeline.oci.image import Format
+from pipeline.oci.layout import LayoutSummary, read_layout
+from pipeline.plan import Plan, check_runnable, make_plan
+from pipeline.platforms import Platform
+from pipeline.recipe import Recipe
+from pipeline.report import Progress
+from pipeline.resolve import Sources, compile_all_requirements, make_lock, requirements_inputs
+from pipeline.revision import read_revision
+from pipeline.settings import DESCRIPTION, LOCK, Image, Settings, read_settings
+from pipeline.sources.project import Project, build_wheel
+
+ROOT = Path(__file__).resolve().parent.parent
+OUTPUT = Path("dist/images")
+ALL = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class BuildRequest:
+    """The flags of `invoke build`."""
+
+    targets: Sequence[str] = ()
+    platforms: Sequence[str] = ()
+    suite: str | None = None
+    source: Path | None = None
+    output: Path | None = None
+    archive: Path | None = None
+    format: str = Format.OCI.value
+    entrypoint: str | None = None
+    mirrors: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A plan, and what it takes to carry it out."""
+
+    plan: Plan
+    output: Output
+    cache: Cache
+    sources: Sources
+    host: Platform | None
+    lock_path: Path
+    """Where the lock is that the plan follows."""
+
+    def cached(self) -> frozenset[str]:
+        """Return the keys of the plan's layers that the cache has."""
+        recipes = self.plan.recipes()
+        return frozenset(recipe.key for recipe in recipes if is_cached(recipe, self.cache))
+
+    def carry_out(self, progress: Progress) -> BuildReport:
+        """Build; see `pipeline.build.build`."""
+        return build(
+            self.plan,
+            self.cache,
+            self.output,
+            mirrors=self.sources.mirrors_of(self.plan.snapshot),
+            host=self.host,
+            progress=progress,
+        )
+
+
+def prepare(request: BuildRequest, progress: Progress) -> Prepared:
+    """Return the plan that the flags ask for; see the errors of what it calls.
+
+    The project's own wheel is built, unless the cache has it: its metadata decides what
+    the image is labelled and must hold.
+    """
+    format = _format(request.format)
+    platforms = Platform.parse_many(request.platforms)
+    cache = Cache(default_cache_folder())
+    described = request.source is None or (request.source / DESCRIPTION).exists()
+    follow = _described if described else _derived
+    plan, folder, lock_path = follow(request, platforms, cache, progress)
+    check_runnable(plan)
+    output = Output(
+        folder=request.output or folder,
+        archive=request.archive,
+        format=format,
+        preferred=host_platform() or platforms[0],
+    )
+    sources = Sources(mirrors=request.mirrors)
+    return Prepared(plan, output, cache, sources, host_platform(), lock_path)
+
+
+def _described(
+    request: BuildRequest, platforms: Sequence[Platform], cache: Cache, progress: Progress
+) -> tuple[Plan, Path, Path]:
+    """Return the plan of a repository with an images.toml, its output and its lock."""
+    root = request.source.resolve() if request.source else ROOT
+    settings = read_settings(root)
+    if request.entrypoint is not None:
+        raise OptionInvalid(
+            f"--entrypoint is for a project without {DESCRIPTION}",
+            hint=f"set 'entrypoint' in {settings.path}",
+        )
+    suite = settings.suite(request.suite)
+    targets = choose_targets(settings, request.targets)
+    chains = [image for target in targets for image in settings.chain(target)]
+    project = project_of(settings)
+    lock = read_lock(root / LOCK, LOCK)
+    check_current(lock, description_inputs(settings, _build_requires(project)), LOCK)
+    wheel = None
+    if project is not None and any(image.project for image in chains):
+        wheel = build_wheel(project, lock.build_requirements, cache)
+    plan = make_plan(
+        settings,
+        lock,
+        targets=targets,
+        platforms=platforms,
+        suite=suite,
+        project=wheel,
+        revision=read_revision(root),
+        source_date_epoch_s=source_date_epoch(),
+        host=host_platform(),
+    )
+    folder = OUTPUT if root == ROOT else OUTPUT / settings.name
+    return plan, folder, root / LOCK
+
+
+def _derived(
+    request: BuildRequest, platforms: Sequence[Platform], cache: Cache, progress: Progress
+) -> tuple[Plan, Path, Path]:
+    """Return the plan of a project without an images.toml, its output and its lock."""
+    assert request.source is not None
+    root = request.source.resolve()
+    project = Project.read(root)
+    for target in _split(request.targets):
+        if target not in (TARGET, ALL):
+            raise OptionInvalid(
+                f"target '{target}' is not described: {request.source} has no {DESCRIPTION}",
+                hint=f"leave --target out, which builds '{TARGET}', or describe it there",
+            )
+    own = read_settings(ROOT)
+    own_lock = read_lock(ROOT / LOCK, LOCK)
+    check_current(own_lock, description_inputs(own, _build_requires(project_of(own))), LOCK)
+    derived = derive(
+        project,
+        own,
+        own_lock,
+        cache,
+        progress,
+        platforms=platforms,
+        suite=request.suite,
+        entrypoint=request.entrypoint,
+    )
+    plan = make_plan(
+        derived.settings,
+        derived.lock,
+        targets=(TARGET,),
+        platforms=platforms,
+        suite=derived.suite,
+        project=derived.wheel,
+        revision=read_revision(root),
+        source_date_epoch_s=source_date_epoch(),
+        host=host_platform(),
+    )
+    return plan, OUTPUT / derived.settings.name, derived.lock_path
+
+
+def choose_targets(settings: Settings, asked: Sequence[str]) -> tuple[str, ...]:
+    """Return the targets of the flags: production by default, every local one for `all`."""
+    chosen: list[str] = []
+    for target in _split(asked) or ["production"]:
+        chosen.extend(settings.local_images() if target == ALL else [settings.image(target).name])
+    return tuple(dict.fromkeys(chosen))
+
+
+def project_of(settings: Settings) -> Project | None:
+    """Return the project at the description's root, None when no image holds one."""
+    if not any(image.project for image in settings.images.values()):
+        return None
+    return Project.read(settings.root)
+
+
+def host_platform() -> Platform | None:
+    """Return this machine's platform, None where programs of no image can run."""
+    if sys.platform != "linux":
+        return None
+    try:
+        return Platform.host()
+    except UnsupportedPlatform:
+        return None
+
+
+def source_date_epoch() -> int | None:
+    """Return `SOURCE_DATE_EPOCH`; raises `OptionInvalid` when it is no number of seconds."""
+    text = os.environ.get("SOURCE_DATE_EPOCH", "")
+    if text and not (text.isdecimal() and int(text) < 2**33):
+        raise OptionInvalid(
+            f"SOURCE_DATE_EPOCH is '{text}'", hint="it must be a number of seconds since 1970"
+        )
+    return int(text) if text else None
+
+
+def _build_requires(project: Project | None) -> tuple[str, ...]:
+    return project.build_requires if project is not None else ()
+
+
+def _split(values: Sequence[str]) -> list[str]:
+    return [part.strip() for value in values for part in value.split(",") if part.strip()]
+
+
+def _format(text: str) -> Format:
+    known = [format.value for format in Format]
+    if text not in known:
+        raise OptionInvalid(
+            f"format '{text}' is not known",
+            hint=f"{nearest(text, known)} choose {' or '.join(known)}".strip(),
+        )
+    return Format(text)
+
+
+def lock(
+    source: Path | None, *, mirrors: Sequence[str], upgrade: bool, progress: Progress
+) -> tuple[Lock, Path]:
+    """Resolve everything that a description names, and write its lock."""
+    settings = read_settings(source.resolve() if source else ROOT)
+    cache = Cache(default_cache_folder())
+    compile_all_requirements(settings, progress, upgrade=upgrade)
+    with cache.in_use():
+        made = make_lock(
+            settings,
+            project_of(settings),
+            cache,
+            progress,
+            now=datetime.now(UTC),
+            sources=Sources(mirrors=mirrors),
+        )
+    path = settings.root / LOCK
+    write_lock(path, made)
+    return read_lock(path, LOCK), path
+
+
+def stale_inputs(source: Path | None) -> tuple[str, ...]:
+    """Return the names of what changed since the lock was written; offline."""
+    settings = read_settings(source.resolve() if source else ROOT)
+    inputs = {
+        **description_inputs(settings, _build_requires(project_of(settings))),
+        **requirements_inputs(settings.root),
+    }
+    return tuple(sorted(changes(read_lock(settings.root / LOCK, LOCK), inputs)))
+
+
+@dataclass(frozen=True, slots=True)
+class DescribedImage:
+    """A described image, and what of it is built."""
+
+    image: Image
+    built: LayoutSummary | None
+    path: Path
+
+
+def images() -> tuple[DescribedImage, ...]:
+    """Return every described image."""
+    settings = read_settings(ROOT)
+    found = []
+    for image in settings.images.values():
+        path = OUTPUT / image.name
+        found.append(DescribedImage(image, read_layout(path), path))
+    return tuple(found)
+
+
+def contents_of(recipe: Recipe) -> tuple[str, ...]:
+    """Return a line for each thing in a layer."""
+    lines = [f"{package.name} {package.version}" for package in recipe.packages]
+    lines += [f"{wheel.name} {wheel.version}" for wheel in recipe.wheels]
+    if recipe.project is not None:
+        lines.append(f"{recipe.project.metadata.name} {recipe.project.metadata.version}")
+    lines += [f"{file.source} → {file.path}" for file in recipe.files]
+    lines += list(recipe.directories)
+    lines += [f"{path} → {target}" for path, target in recipe.links]
+    return tuple(lines)

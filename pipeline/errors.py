@@ -1,0 +1,218 @@
+"""Every way in which the pipeline refuses, each with an exit code of its own.
+
+An error is one line for a person: what failed and where (`message`), and what
+to do next (`hint`).  Exit codes are a contract; README.md lists them, and a
+test holds the two together.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import ClassVar
+
+
+class PipelineError(Exception):
+    """Base of every expected failure."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}; {self.hint}" if self.hint else self.message
+
+
+# What the user asked for: 10-19.
+
+
+class UnsupportedPlatform(PipelineError):
+    """A platform that no spelling table knows."""
+
+    exit_code = 10
+
+
+class UnknownTarget(PipelineError):
+    """A target that deployment/images.toml does not describe."""
+
+    exit_code = 11
+
+
+class SettingsInvalid(PipelineError):
+    """A key or value in images.toml that cannot be used."""
+
+    exit_code = 12
+
+
+class SettingsUnreadable(PipelineError):
+    """images.toml is missing or is not TOML."""
+
+    exit_code = 13
+
+
+class RegistryBaseUnsupported(PipelineError):
+    """A base image that would have to be pulled from a registry."""
+
+    exit_code = 14
+
+
+class OptionInvalid(PipelineError):
+    """Flags that do not fit together, or a value that cannot be used."""
+
+    exit_code = 15
+
+
+# The lock: 20-29.
+
+
+class LockMissing(PipelineError):
+    """There is no lock."""
+
+    exit_code = 20
+
+
+class LockStale(PipelineError):
+    """The lock was made from another description."""
+
+    exit_code = 21
+
+
+class LockTampered(PipelineError):
+    """The lock is not what `invoke lock` wrote."""
+
+    exit_code = 22
+
+
+# Debian packages and Python dependencies: 30-39.
+
+
+class PackageNotFound(PipelineError):
+    """No archive of the suite has the package, on any platform."""
+
+    exit_code = 30
+
+
+class PackageNotOnPlatform(PipelineError):
+    """The package exists, but not for every platform that was asked for."""
+
+    exit_code = 31
+
+
+class PackagesConflict(PipelineError):
+    """Packages that cannot be installed together, or a dependency nothing satisfies."""
+
+    exit_code = 32
+
+
+class SignatureInvalid(PipelineError):
+    """Archive metadata that the repository's keys did not sign."""
+
+    exit_code = 33
+
+
+class MaintainerScriptUnaudited(PipelineError):
+    """A package whose postinst nobody has looked at."""
+
+    exit_code = 34
+
+
+class WheelMissing(PipelineError):
+    """A dependency that has no wheel for the target."""
+
+    exit_code = 35
+
+
+class ResolutionFailed(PipelineError):
+    """Python requirements that no set of versions satisfies."""
+
+    exit_code = 36
+
+
+# Network and storage: 40-49.
+
+
+class DownloadCorrupt(PipelineError):
+    """A download whose size or digest is not the locked one."""
+
+    exit_code = 40
+
+
+class NetworkUnavailable(PipelineError):
+    """Something that is needed is neither cached nor reachable."""
+
+    exit_code = 41
+
+
+class OutputUnwritable(PipelineError):
+    """The output or the cache cannot be written."""
+
+    exit_code = 42
+
+
+class CacheBusy(PipelineError):
+    """The cache cannot be pruned while a build uses it."""
+
+    exit_code = 43
+
+
+# The project that is being packaged: 50-59.
+
+
+class NotAPythonProject(PipelineError):
+    """A source directory without pyproject.toml or setup.py."""
+
+    exit_code = 50
+
+
+class ProjectBuildFailed(PipelineError):
+    """The project's build back end did not produce a wheel."""
+
+    exit_code = 51
+
+
+class ProjectNotPure(PipelineError):
+    """The project's own wheel carries compiled code for the host."""
+
+    exit_code = 52
+
+
+class EntryPointMissing(PipelineError):
+    """Nothing says what the container should run."""
+
+    exit_code = 53
+
+
+# The finished image and the tools around it: 60-69.
+
+
+class ImageInvalid(PipelineError):
+    """An assembled image that could not run: wrong machine, missing library, too new a GLIBC."""
+
+    exit_code = 60
+
+
+class ToolMissing(PipelineError):
+    """A program or library that this command needs is not installed."""
+
+    exit_code = 61
+
+
+class CompressorChanged(PipelineError):
+    """The pinned compressor no longer produces its golden bytes."""
+
+    exit_code = 62
+
+
+class ArchiveMalformed(PipelineError):
+    """A Debian package or wheel that passed its digest and still cannot be read."""
+
+    exit_code = 63
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return "did you mean 'x'? " for the known name closest to `name`, or ""."""
+    match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"did you mean '{match[0]}'?" if match else ""

@@ -1,0 +1,93 @@
+"""One tar that every engine reads: an OCI layout and a Docker archive at once.
+
+`manifest.json` (read by `docker load` of Engine 20.10 and newer, and by Podman) points
+at the same blobs that `index.json` (read by skopeo, containerd and newer engines) names.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pipeline.atomic import writing
+from pipeline.entries import Entry, Slice, directory
+from pipeline.oci.image import canonical
+from pipeline.oci.layer import arrange, tar_chunks
+from pipeline.oci.layout import LAYOUT_VERSION, BlobSource, NamedImage, index_json
+from pipeline.platforms import Platform
+
+
+def write_archive(
+    path: Path, images: Sequence[NamedImage], blob: BlobSource, *, preferred: Platform
+) -> None:
+    """Write `images` to the tar at `path`, atomically; raises `OutputUnwritable`.
+
+    `manifest.json` has no place for a platform: each gets a tag with its architecture
+    (`production-arm64`), and `preferred`, or the only one, the plain tag too.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                for chunk in tar_chunks(_entries(images, blob, preferred), epoch_s=0):
+                    file.write(chunk)
+                file.flush()
+                os.fsync(file.fileno())
+                os.fchmod(file.fileno(), 0o644)
+            os.replace(name, path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+
+def _entries(
+    images: Sequence[NamedImage], blob: BlobSource, preferred: Platform
+) -> Iterator[Entry]:
+    entries = [
+        directory("blobs"),
+        Entry("oci-layout", content=LAYOUT_VERSION),
+        Entry("index.json", content=index_json(images)),
+        Entry("manifest.json", content=_docker_manifest(images, preferred)),
+    ]
+    documents = {d.descriptor.digest: d.data for image in images for d in image.documents()}
+    entries.extend(Entry(_member(digest), content=data) for digest, data in documents.items())
+    digests = dict.fromkeys(digest for image in images for digest in image.layer_digests())
+    files = [(digest, blob(digest).open("rb")) for digest in digests]
+    try:
+        for digest, file in files:
+            size_bytes = os.fstat(file.fileno()).st_size
+            entries.append(Entry(_member(digest), content=Slice(file, 0, size_bytes)))
+        yield from arrange(entries)
+    finally:
+        for _, file in files:
+            file.close()
+
+
+def _member(digest: str) -> str:
+    return f"blobs/{digest.replace(':', '/')}"
+
+
+def _docker_manifest(images: Sequence[NamedImage], preferred: Platform) -> bytes:
+    entries = []
+    for named in images:
+        for image in named.images:
+            name = f"{named.repository}:{named.tag}"
+            tags = [name] if len(named.images) == 1 else [f"{name}-{image.platform.architecture}"]
+            if len(named.images) > 1 and image.platform is preferred:
+                tags.insert(0, name)
+            entries.append(
+                {
+                    "Config": _member(image.config.descriptor.digest),
+                    "RepoTags": tags,
+                    "Layers": [_member(layer.digest) for layer in image.layers],
+                }
+            )
+    return canonical_list(entries)
+
+
+def canonical_list(entries: Sequence[dict[str, object]]) -> bytes:
+    """Return a JSON array of canonical objects."""
+    return b"[" + b",".join(canonical(entry) for entry in entries) + b"]"

@@ -1,0 +1,220 @@
+"""An OCI image layout on disk (image-layout.md), replaced as one step.
+
+Blobs are added first, `index.json` is renamed over the old one, and only then is
+what nothing names removed: whoever reads the folder sees the old image or the new.
+
+Several tools (Trivy, Syft, umoci) read just the first platform of a layout, or none, so
+each platform has a view in the folder, `linux-arm64/`: a layout of that image alone
+that shares the blobs.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.atomic import copy_verified, write_atomically, writing
+from pipeline.errors import OutputUnwritable
+from pipeline.oci.image import (
+    Descriptor,
+    Document,
+    Format,
+    ImageDocuments,
+    canonical,
+    index_document,
+)
+from pipeline.platforms import Platform
+
+LAYOUT_VERSION = b'{"imageLayoutVersion":"1.0.0"}'
+
+BlobSource = Callable[[str], Path]
+"""Returns the path of the blob with a digest ("sha256:…")."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamedImage:
+    """A finished image: one or more platforms under one name.
+
+    `reference` is the full name for engines (`docker.io/library/accelerapp:production`),
+    `tag` the short one for the layout (`production`).
+    """
+
+    repository: str
+    tag: str
+    images: tuple[ImageDocuments, ...]
+    format: Format
+    annotations: Mapping[str, str]
+
+    @property
+    def top(self) -> Document:
+        """The document that names it all: the index, or the only platform's manifest."""
+        if len(self.images) == 1:
+            return self.images[0].manifest
+        return index_document(self.images, format=self.format, annotations=self.annotations)
+
+    def descriptor(self) -> Descriptor:
+        """Return the descriptor for `index.json`, with the names that engines look for."""
+        top = self.top.descriptor
+        return Descriptor(
+            top.media_type,
+            top.digest,
+            top.size_bytes,
+            top.platform,
+            {
+                "org.opencontainers.image.ref.name": self.tag,
+                "io.containerd.image.name": f"docker.io/library/{self.repository}:{self.tag}",
+            },
+        )
+
+    def by_platform(self) -> tuple[NamedImage, ...]:
+        """Return an image of one platform for each of its platforms."""
+        return tuple(replace(self, images=(image,)) for image in self.images)
+
+    def documents(self) -> tuple[Document, ...]:
+        """Return every JSON document of the image, each once."""
+        found = [document for image in self.images for document in (image.config, image.manifest)]
+        found.append(self.top)
+        return tuple({document.descriptor.digest: document for document in found}.values())
+
+    def layer_digests(self) -> tuple[str, ...]:
+        """Return the digests of its layers, each once."""
+        return tuple(dict.fromkeys(layer.digest for i in self.images for layer in i.layers))
+
+
+def index_json(images: Sequence[NamedImage]) -> bytes:
+    """Return the bytes of a layout's `index.json`."""
+    return canonical(
+        {
+            "schemaVersion": 2,
+            "mediaType": Format.OCI.index_type,
+            "manifests": [image.descriptor().to_json() for image in images],
+        }
+    )
+
+
+def write_layout(folder: Path, image: NamedImage, blob: BlobSource) -> None:
+    """Make `folder` the layout of `image`; raises `OutputUnwritable`.
+
+    A folder that is not there appears whole; one that is there is taken over as
+    described above.  Concurrent writers of one folder wait for each other.
+    """
+    with writing(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with (folder.parent / ".lock").open("ab") as guard:
+            fcntl.flock(guard, fcntl.LOCK_EX)
+            if (folder / "index.json").exists():
+                _fill(folder, image, blob)
+                _remove_unnamed(folder, image)
+            else:
+                _create(folder, image, blob)
+
+
+def _create(folder: Path, image: NamedImage, blob: BlobSource) -> None:
+    for leftover in folder.parent.glob(f".{folder.name}.*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        work.chmod(0o755)
+        _fill(work, image, blob)
+        if folder.exists():
+            _make_way(folder)
+        os.replace(work, folder)
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+
+
+def _make_way(folder: Path) -> None:
+    """Remove an empty folder, or half a layout; never anything else."""
+    if {path.name for path in folder.iterdir()} <= {"blobs", "oci-layout"}:
+        shutil.rmtree(folder)
+        return
+    raise OutputUnwritable(
+        f"{folder} holds something that is not an image layout",
+        hint="move it away, or choose another folder with --output",
+    )
+
+
+def _fill(folder: Path, image: NamedImage, blob: BlobSource) -> None:
+    for digest in image.layer_digests():
+        copy_verified(blob(digest), _blob_path(folder, digest), digest.removeprefix("sha256:"))
+    for document in image.documents():
+        _write_if_changed(_blob_path(folder, document.descriptor.digest), document.data)
+    _write_if_changed(folder / "oci-layout", LAYOUT_VERSION)
+    _write_if_changed(folder / "index.json", index_json([image]))
+    for part in image.by_platform():
+        view = folder / platform_folder(part.images[0].platform)
+        view.mkdir(exist_ok=True)
+        if not (view / "blobs").is_symlink():
+            (view / "blobs").symlink_to("../blobs")
+        _write_if_changed(view / "oci-layout", LAYOUT_VERSION)
+        _write_if_changed(view / "index.json", index_json([part]))
+
+
+def platform_folder(platform: Platform) -> str:
+    """Return the name of a platform's view in a layout: `linux-arm64`."""
+    return str(platform).replace("/", "-")
+
+
+def _write_if_changed(path: Path, data: bytes) -> None:
+    if not path.is_file() or path.read_bytes() != data:
+        write_atomically(path, data)
+
+
+def _remove_unnamed(folder: Path, image: NamedImage) -> None:
+    named = {document.descriptor.digest for document in image.documents()}
+    named.update(image.layer_digests())
+    views = {platform_folder(part.platform) for part in image.images}
+    for path in folder.glob("linux-*"):
+        if path.name not in views:
+            shutil.rmtree(path)
+    for path in (folder / "blobs" / "sha256").iterdir():
+        if f"sha256:{path.name}" not in named:
+            path.unlink()
+
+
+def _blob_path(folder: Path, digest: str) -> Path:
+    algorithm, _, value = digest.partition(":")
+    return folder / "blobs" / algorithm / value
+
+
+@dataclass(frozen=True, slots=True)
+class LayoutSummary:
+    """What a layout on disk says about itself."""
+
+    digest: str
+    platforms: tuple[str, ...]
+    size_bytes: int
+    created: str
+
+
+def read_layout(folder: Path) -> LayoutSummary | None:
+    """Return what the layout in `folder` holds, or None when there is none to be read."""
+    try:
+        top = json.loads((folder / "index.json").read_bytes())["manifests"][0]
+        manifests = [top]
+        if top["mediaType"] in (Format.OCI.index_type, Format.DOCKER.index_type):
+            manifests = _read(folder, top["digest"])["manifests"]
+        platforms: list[str] = []
+        sizes: dict[str, int] = {}
+        created = ""
+        for descriptor in manifests:
+            manifest = _read(folder, descriptor["digest"])
+            config = _read(folder, manifest["config"]["digest"])
+            platforms.append(f"{config['os']}/{config['architecture']}")
+            created = config.get("created", "")
+            sizes.update({layer["digest"]: layer["size"] for layer in manifest["layers"]})
+        return LayoutSummary(top["digest"], tuple(platforms), sum(sizes.values()), created)
+    except (OSError, ValueError, KeyError, IndexError, TypeError):
+        return None
+
+
+def _read(folder: Path, digest: str) -> Any:
+    return json.loads(_blob_path(folder, digest).read_bytes())

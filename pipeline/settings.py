@@ -1,0 +1,526 @@
+"""`deployment/images.toml` as frozen dataclasses: the one description of the images.
+
+Everything is checked here, once: an unknown key is refused by name, with the
+nearest known one, before anything is downloaded or written.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pipeline.errors import (
+    RegistryBaseUnsupported,
+    SettingsInvalid,
+    SettingsUnreadable,
+    UnknownTarget,
+    UnsupportedPlatform,
+    nearest,
+)
+from pipeline.platforms import Platform
+
+SCHEMA = 1
+DESCRIPTION = Path("deployment/images.toml")
+LOCK = Path("deployment/images.lock")
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """A Debian release by its codename, and the Python that it carries."""
+
+    name: str
+    python: str
+    """Minor version: `3.11`."""
+    glibc: tuple[int, int]
+    """What wheels may ask for: `(2, 36)`."""
+
+    @property
+    def site_packages(self) -> str:
+        """Where Debian's python looks for what Debian did not package (relative path)."""
+        return f"usr/local/lib/python{self.python}/dist-packages"
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file or folder of the repository, copied into the image."""
+
+    source: str
+    path: str
+    mode: int | None = None
+    """None keeps what the source has: 0755 if executable, else 0644."""
+    owned: bool = False
+    """Whether it belongs to the image's user rather than to root."""
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """The account that the image's process runs as."""
+
+    name: str = "root"
+    uid: int = 0
+    gid: int = 0
+    home: str = "/root"
+
+
+@dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """A command that asks the running service; durations in seconds (Docker's HEALTHCHECK)."""
+
+    test: tuple[str, ...]
+    interval_s: float = 30.0
+    timeout_s: float = 5.0
+    start_period_s: float = 5.0
+    retries: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One image as described, before its base is merged in."""
+
+    name: str
+    description: str = ""
+    base: str | None = None
+    """The name of another image here, or a reference to one in a registry."""
+    packages: tuple[str, ...] = ()
+    omit: tuple[str, ...] = ()
+    """Debian packages that are depended on and deliberately left out."""
+    exclude: tuple[str, ...] = ()
+    """Globs of paths that are left out of Debian packages."""
+    requirements: str | None = None
+    """A hashed requirements file, relative to the repository."""
+    project: bool = False
+    """Whether the project's own wheel is part of the image."""
+    files: tuple[File, ...] = ()
+    directories: tuple[str, ...] = ()
+    links: Mapping[str, str] = field(default_factory=dict)
+    user: User | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    workdir: str | None = None
+    ports: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] | None = None
+    command: tuple[str, ...] | None = None
+    healthcheck: HealthCheck | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    stop_signal: str | None = None
+    bytecode: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The whole description. `root` is the repository that relative paths start from."""
+
+    root: Path
+    name: str
+    default_suite: str
+    platforms: tuple[Platform, ...]
+    suites: Mapping[str, Suite]
+    images: Mapping[str, Image]
+    labels: Mapping[str, str]
+    path: Path
+    """The file it was read from, for messages."""
+
+    def suite(self, name: str | None = None) -> Suite:
+        """Return the suite called `name`, the default one when None."""
+        wanted = name or self.default_suite
+        if wanted not in self.suites:
+            raise SettingsInvalid(
+                f"suite '{wanted}' is not described in {self.path}",
+                hint=_choose(wanted, self.suites),
+            )
+        return self.suites[wanted]
+
+    def image(self, name: str) -> Image:
+        """Return the image called `name`; raises `UnknownTarget` with the nearest."""
+        if name not in self.images:
+            raise UnknownTarget(
+                f"target '{name}' is not described in {self.path}",
+                hint=_choose(name, self.images),
+            )
+        return self.images[name]
+
+    def chain(self, name: str) -> tuple[Image, ...]:
+        """Return the image and those it is built on, the lowest first.
+
+        Raises `RegistryBaseUnsupported` when the lowest one comes from a registry.
+        """
+        chain = [self.image(name)]
+        while (base := chain[0].base) is not None:
+            if base not in self.images:
+                raise RegistryBaseUnsupported(
+                    f"target '{name}' is based on '{base}', an image from a registry, "
+                    "which this version cannot pull",
+                    hint=f"describe the base with packages, or choose another: "
+                    f"{', '.join(self.local_images())}",
+                )
+            if any(image.name == base for image in chain):
+                raise SettingsInvalid(
+                    f"{self.path}: images.{base} is based on itself",
+                    hint="remove one 'from'",
+                )
+            chain.insert(0, self.images[base])
+        return tuple(chain)
+
+    def local_images(self) -> tuple[str, ...]:
+        """Return the names of the images that need no registry."""
+
+        def is_local(image: Image) -> bool:
+            seen: set[str] = set()
+            while image.base is not None and image.name not in seen:
+                seen.add(image.name)
+                if image.base not in self.images:
+                    return False
+                image = self.images[image.base]
+            return True
+
+        return tuple(name for name, image in self.images.items() if is_local(image))
+
+    def merged(self, name: str) -> Image:
+        """Return the image's runtime configuration with everything it inherits.
+
+        What fills layers (packages, files, …) stays with the image that names it.
+        """
+        merged = Image(name=name)
+        for image in self.chain(name):
+            merged = replace(
+                image,
+                base=None,
+                user=image.user or merged.user,
+                environment={**merged.environment, **image.environment},
+                workdir=image.workdir or merged.workdir,
+                ports=tuple(dict.fromkeys(merged.ports + image.ports)),
+                volumes=tuple(dict.fromkeys(merged.volumes + image.volumes)),
+                entrypoint=merged.entrypoint if image.entrypoint is None else image.entrypoint,
+                command=merged.command if image.command is None else image.command,
+                healthcheck=image.healthcheck or merged.healthcheck,
+                labels={**merged.labels, **image.labels},
+                stop_signal=image.stop_signal or merged.stop_signal,
+            )
+        return merged
+
+
+def read_settings(root: Path, path: Path | None = None) -> Settings:
+    """Read the description of the repository at `root`.
+
+    Raises `SettingsUnreadable` when the file is missing or is not TOML, and
+    `SettingsInvalid` for a key or value that cannot be used.
+    """
+    file = path or root / DESCRIPTION
+    shown = _shown(file, root)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise SettingsUnreadable(
+            f"{shown} does not exist", hint="run this in a repository that describes its images"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsUnreadable(
+            f"{shown} cannot be read ({error})", hint="it must be a UTF-8 text file"
+        ) from None
+    return parse_settings(text, root=root, path=shown)
+
+
+def parse_settings(text: str, *, root: Path, path: Path) -> Settings:
+    """Parse the text of a description; see `read_settings`."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsUnreadable(
+            f"{path} is not TOML: {error}", hint="correct the file at that place"
+        ) from None
+    table = _Table(document, path, "")
+    schema = table.integer("schema")
+    if schema != SCHEMA:
+        raise table.wrong("schema", f"{schema} is not known", f"this version reads {SCHEMA}")
+    name = table.matching("name", r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*", "lower-case letters and digits")
+    platforms = tuple(_platform(table, value) for value in table.strings("platforms"))
+    suites = {key: _suite(key, part) for key, part in table.tables("suites")}
+    default_suite = table.text("default-suite")
+    if default_suite not in suites:
+        raise table.wrong(
+            "default-suite", f"'{default_suite}' is not described", _choose(default_suite, suites)
+        )
+    images = {key: _image(key, part) for key, part in table.tables("images")}
+    labels = table.mapping("labels")
+    table.finish()
+    for image in images.values():
+        base = image.base
+        if base is not None and base not in images and not re.search(r"[:/@]", base):
+            raise SettingsInvalid(
+                f"{path}: images.{image.name}.from names '{base}', which is not described",
+                hint=_choose(base, images),
+            )
+    return Settings(
+        root=root,
+        name=name,
+        default_suite=default_suite,
+        platforms=platforms or tuple(Platform),
+        suites=suites,
+        images=images,
+        labels=labels,
+        path=path,
+    )
+
+
+def fill_in(text: str, suite: Suite) -> str:
+    """Replace `{python}` and `{suite}` in a value of the description."""
+    return text.replace("{python}", suite.python).replace("{suite}", suite.name)
+
+
+def _platform(table: _Table, value: str) -> Platform:
+    try:
+        return Platform.parse(value)
+    except UnsupportedPlatform as error:
+        raise table.wrong("platforms", error.message, error.hint) from None
+
+
+def _suite(name: str, table: _Table) -> Suite:
+    python = table.matching("python", r"3\.\d+", "a minor version such as 3.11")
+    glibc = table.matching("glibc", r"2\.\d+", "a version such as 2.36").split(".")
+    table.finish()
+    return Suite(name, python, (int(glibc[0]), int(glibc[1])))
+
+
+def _image(name: str, table: _Table) -> Image:
+    files = []
+    for part in table.list_of_tables("files", default=()):
+        mode = part.text("mode", default="")
+        if mode and not re.fullmatch(r"0?[0-7]{3}", mode):
+            raise part.wrong("mode", f"'{mode}' is not a mode", 'write it as "0644"')
+        files.append(
+            File(
+                source=part.text("source"),
+                path=part.absolute("path"),
+                mode=int(mode, 8) if mode else None,
+                owned=part.boolean("owned", default=False),
+            )
+        )
+        part.finish()
+    user = None
+    for part in table.optional_table("user"):
+        user = User(
+            name=part.matching("name", r"[a-z_][a-z0-9_-]{0,31}", "a POSIX user name"),
+            uid=part.integer("uid", lowest=0, highest=65535),
+            gid=part.integer("gid", lowest=0, highest=65535),
+            home=part.absolute("home"),
+        )
+        part.finish()
+    healthcheck = None
+    for part in table.optional_table("healthcheck"):
+        healthcheck = HealthCheck(
+            test=part.strings("test"),
+            interval_s=part.number("interval_s", default=30.0),
+            timeout_s=part.number("timeout_s", default=5.0),
+            start_period_s=part.number("start_period_s", default=5.0),
+            retries=part.integer("retries", default=3, lowest=1, highest=100),
+        )
+        if not healthcheck.test or healthcheck.test[0] not in ("CMD", "CMD-SHELL", "NONE"):
+            raise part.wrong("test", "does not start with CMD, CMD-SHELL or NONE", 'write ["CMD", …]')
+        part.finish()
+    ports = table.strings("ports", default=())
+    for port in ports:
+        number, _, protocol = port.partition("/")
+        if not (number.isdigit() and 0 < int(number) < 65536 and protocol in ("", "tcp", "udp")):
+            raise table.wrong("ports", f"'{port}' is not a port", 'write it as "8000/tcp"')
+    links = table.mapping("links")
+    for link in links:
+        table.check_absolute("links", link)
+    image = Image(
+        name=name,
+        description=table.text("description", default=""),
+        base=table.text("from", default="") or None,
+        packages=table.strings("packages", default=()),
+        omit=table.strings("omit", default=()),
+        exclude=table.strings("exclude", default=()),
+        requirements=table.text("requirements", default="") or None,
+        project=table.boolean("project", default=False),
+        files=tuple(files),
+        directories=table.absolutes("directories"),
+        links=links,
+        user=user,
+        environment=table.mapping("environment"),
+        workdir=table.absolute("workdir", default="") or None,
+        ports=tuple(p if "/" in p else f"{p}/tcp" for p in ports),
+        volumes=table.absolutes("volumes"),
+        entrypoint=table.optional_strings("entrypoint"),
+        command=table.optional_strings("command"),
+        healthcheck=healthcheck,
+        labels=table.mapping("labels"),
+        stop_signal=table.text("stop-signal", default="") or None,
+        bytecode=table.boolean("bytecode", default=True),
+    )
+    table.finish()
+    return image
+
+
+def _choose(name: str, known: Iterable[str]) -> str:
+    names = list(known)
+    return f"{nearest(name, names)} choose {', '.join(names)}".strip()
+
+
+def _shown(file: Path, root: Path) -> Path:
+    try:
+        return file.relative_to(root)
+    except ValueError:
+        return file
+
+
+class _Table:
+    """A TOML table that is read key by key, and knows which keys nobody asked for."""
+
+    def __init__(self, values: Mapping[str, Any], path: Path, where: str) -> None:
+        self._values = dict(values)
+        self._path = path
+        self._where = where
+        self._known: list[str] = []
+
+    def wrong(self, key: str, problem: str, hint: str) -> SettingsInvalid:
+        """Return the error for `key`."""
+        return SettingsInvalid(f"{self._path}: {self._dotted(key)}: {problem}", hint=hint)
+
+    def finish(self) -> None:
+        """Refuse the keys that were not read."""
+        unknown = [key for key in self._values if key not in self._known]
+        if unknown:
+            key = unknown[0]
+            guess = nearest(key, self._known)
+            known = "known here: " + ", ".join(sorted(self._known))
+            raise SettingsInvalid(
+                f"{self._path}: unknown key '{self._dotted(key)}'", hint=guess or known
+            )
+
+    def text(self, key: str, *, default: str | None = None) -> str:
+        value = self._typed(key, default, lambda v: isinstance(v, str), "a string")
+        self._check_placeholders(key, value)
+        return str(value)
+
+    def matching(self, key: str, pattern: str, meaning: str) -> str:
+        value = self.text(key)
+        if not re.fullmatch(pattern, value):
+            raise self.wrong(key, f"'{value}' cannot be used", f"it must be {meaning}")
+        return value
+
+    def absolute(self, key: str, *, default: str | None = None) -> str:
+        value = self.text(key, default=default)
+        if value:
+            self.check_absolute(key, value)
+        return value
+
+    def absolutes(self, key: str) -> tuple[str, ...]:
+        values = self.strings(key, default=())
+        for value in values:
+            self.check_absolute(key, value)
+        return values
+
+    def check_absolute(self, key: str, value: str) -> None:
+        path = PurePosixPath(value)
+        if not path.is_absolute() or ".." in path.parts or str(path) != value or value == "/":
+            raise self.wrong(
+                key, f"'{value}' is not a path inside an image", "write it as /app/models"
+            )
+
+    def integer(
+        self, key: str, *, default: int | None = None, lowest: int = 0, highest: int = 2**31
+    ) -> int:
+        value = self._typed(
+            key, default, lambda v: isinstance(v, int) and not isinstance(v, bool), "a whole number"
+        )
+        if not lowest <= value <= highest:
+            raise self.wrong(key, f"{value} is out of range", f"use {lowest} to {highest}")
+        return int(value)
+
+    def number(self, key: str, *, default: float) -> float:
+        value = self._typed(
+            key,
+            default,
+            lambda v: isinstance(v, int | float) and not isinstance(v, bool) and v >= 0,
+            "a number of seconds",
+        )
+        return float(value)
+
+    def boolean(self, key: str, *, default: bool) -> bool:
+        return bool(self._typed(key, default, lambda v: isinstance(v, bool), "true or false"))
+
+    def strings(self, key: str, *, default: tuple[str, ...] | None = None) -> tuple[str, ...]:
+        values = self._typed(
+            key,
+            default,
+            lambda v: isinstance(v, list | tuple) and all(isinstance(s, str) for s in v),
+            "a list of strings",
+        )
+        for value in values:
+            self._check_placeholders(key, value)
+        return tuple(values)
+
+    def optional_strings(self, key: str) -> tuple[str, ...] | None:
+        self._known.append(key)
+        return self.strings(key) if key in self._values else None
+
+    def mapping(self, key: str) -> Mapping[str, str]:
+        values = self._typed(
+            key,
+            {},
+            lambda v: isinstance(v, dict) and all(isinstance(s, str) for s in v.values()),
+            "a table of strings",
+        )
+        for value in values.values():
+            self._check_placeholders(key, value)
+        return dict(values)
+
+    def tables(self, key: str) -> list[tuple[str, _Table]]:
+        values = self._typed(
+            key,
+            None,
+            lambda v: isinstance(v, dict) and v and all(isinstance(t, dict) for t in v.values()),
+            "one or more tables",
+        )
+        return [(name, self._child(f"{key}.{name}", part)) for name, part in values.items()]
+
+    def optional_table(self, key: str) -> list[_Table]:
+        self._known.append(key)
+        if key not in self._values:
+            return []
+        value = self._typed(key, None, lambda v: isinstance(v, dict), "a table")
+        return [self._child(key, value)]
+
+    def list_of_tables(self, key: str, *, default: tuple[()] | None = None) -> list[_Table]:
+        values = self._typed(
+            key,
+            default,
+            lambda v: isinstance(v, list | tuple) and all(isinstance(t, dict) for t in v),
+            "a list of tables",
+        )
+        return [self._child(f"{key}[{i}]", part) for i, part in enumerate(values)]
+
+    def _child(self, key: str, values: Mapping[str, Any]) -> _Table:
+        return _Table(values, self._path, self._dotted(key))
+
+    def _dotted(self, key: str) -> str:
+        return f"{self._where}.{key}" if self._where else key
+
+    def _typed(self, key: str, default: Any, fits: Callable[[Any], Any], meaning: str) -> Any:
+        self._known.append(key)
+        if key not in self._values:
+            if default is None:
+                raise self.wrong(key, "is missing", f"it must be {meaning}")
+            return default
+        value = self._values[key]
+        if not fits(value):
+            raise self.wrong(key, f"{value!r} is not {meaning}", f"write {meaning}")
+        return value
+
+    def _check_placeholders(self, key: str, value: str) -> None:
+        try:
+            names = [name for _, name, _, _ in string.Formatter().parse(value) if name is not None]
+        except ValueError:
+            return  # A lone brace is not a placeholder.
+        for name in names:
+            if name not in ("python", "suite"):
+                raise self.wrong(
+                    key, f"unknown placeholder '{{{name}}}'", "use {python} or {suite}"
+                )

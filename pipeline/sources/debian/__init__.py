@@ -1,0 +1,1 @@
+"""Debian packages: signed metadata in, the exact set of `.deb` files an image needs out."""

@@ -1,0 +1,1 @@
+"""The tasks, thin: flags become one call, and what it returns is printed."""

@@ -1,0 +1,43 @@
+"""`@task`: Invoke's, with the project's habits, and errors turned into one line."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import invoke
+
+from pipeline.errors import PipelineError
+
+INTERRUPTED = 130
+
+
+def task(*, iterable: tuple[str, ...] = (), help: dict[str, str] | None = None) -> Any:
+    """Return Invoke's task decorator for a thin function.
+
+    No automatic short flags: adding an option must not rename another's.  A
+    `PipelineError` ends the command with its message and exit code, Ctrl-C with 130.
+    """
+
+    def decorate(function: Callable[..., None]) -> Any:
+        @functools.wraps(function)
+        def guarded(*args: Any, **kwargs: Any) -> None:
+            try:
+                function(*args, **kwargs)
+                sys.stdout.flush()
+            except PipelineError as error:
+                raise invoke.Exit(f"error: {error}", code=error.exit_code) from error
+            except KeyboardInterrupt:
+                raise invoke.Exit("interrupted: the output is as it was", INTERRUPTED) from None
+            except BrokenPipeError:
+                # Whoever read the output has seen enough (`| head`).
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+        return invoke.task(
+            guarded, auto_shortflags=False, iterable=list(iterable), help=help or {}
+        )
+
+    return decorate

@@ -1,0 +1,103 @@
+"""Settings of the service, from flags and ACCELERAPP_* variables."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+LogFormat = Literal["plain", "json"]
+
+
+class SettingsError(Exception):
+    """A setting that cannot be used; names it, its value and what is allowed."""
+
+    exit_code = 2
+
+    def __init__(self, name: str, value: str, allowed: str) -> None:
+        super().__init__(f"{name}={value!r} cannot be used; give {allowed}")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All that can be set. Directories are absolute and need not exist."""
+
+    host: str
+    port: int
+    threads: int
+    models_dir: Path
+    cache_dir: Path
+    output_dir: Path
+    shutdown_grace_s: float
+    log_format: LogFormat
+    revision: str
+
+    @classmethod
+    def load(
+        cls, environ: Mapping[str, str], *, host: str | None = None, port: str | None = None
+    ) -> Settings:
+        """Flags, then variables, then defaults; a variable set to nothing counts as not set.
+
+        Raises SettingsError for the first value that cannot be used.
+        """
+        given = {
+            name: value
+            for name, value in environ.items()
+            if value and not (name == "ACCELERAPP_PORT" and _is_service_link(value))
+        }
+        return cls(
+            host=_host(*_either("--host", host, "ACCELERAPP_HOST", given, "127.0.0.1")),
+            port=_whole(*_either("--port", port, "ACCELERAPP_PORT", given, "8000"), 0, 65535),
+            threads=_whole("ACCELERAPP_THREADS", given.get("ACCELERAPP_THREADS", "8"), 1, 256),
+            models_dir=Path(given.get("ACCELERAPP_MODELS_DIR", "models")).absolute(),
+            cache_dir=Path(given.get("ACCELERAPP_CACHE_DIR", "cache")).absolute(),
+            output_dir=Path(given.get("ACCELERAPP_OUTPUT_DIR", "output")).absolute(),
+            # Below the 10 s after which `docker stop` kills.
+            shutdown_grace_s=_seconds(
+                "ACCELERAPP_SHUTDOWN_GRACE_S", given.get("ACCELERAPP_SHUTDOWN_GRACE_S", "8")
+            ),
+            log_format=_log_format(given.get("ACCELERAPP_LOG_FORMAT", "plain")),
+            revision=given.get("ACCELERAPP_REVISION", ""),
+        )
+
+
+def _is_service_link(value: str) -> bool:
+    # Kubernetes sets ACCELERAPP_PORT=tcp://… in every pod beside a Service named
+    # accelerapp: nobody's setting, and no reason to refuse to start.
+    return value.startswith(("tcp://", "udp://", "sctp://"))
+
+
+def _either(
+    flag: str, value: str | None, variable: str, given: Mapping[str, str], default: str
+) -> tuple[str, str]:
+    """The value and the name to blame for it."""
+    return (flag, value) if value is not None else (variable, given.get(variable, default))
+
+
+def _host(name: str, value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._:%-]+", value):
+        raise SettingsError(name, value, "an IP address (IPv6 without brackets) or a host name")
+    return value
+
+
+def _whole(name: str, value: str, low: int, high: int) -> int:
+    # Nine digits at most: int() takes "1_0", "٣" and numbers of any length.
+    if not re.fullmatch(r"[0-9]{1,9}", value) or not low <= int(value) <= high:
+        raise SettingsError(name, value, f"a whole number from {low} to {high}")
+    return int(value)
+
+
+def _seconds(name: str, value: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,5}(\.[0-9]{1,3})?", value) or float(value) > 3600:
+        raise SettingsError(name, value, "seconds from 0 to 3600, such as 8 or 2.5")
+    return float(value)
+
+
+def _log_format(value: str) -> LogFormat:
+    if value == "plain":
+        return "plain"
+    if value == "json":
+        return "json"
+    raise SettingsError("ACCELERAPP_LOG_FORMAT", value, "plain or json")

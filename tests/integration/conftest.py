@@ -1,0 +1,166 @@
+"""Real tools for the integration tests: an engine to run images in, other people's readers.
+
+A tool that is not here skips its tests on a user's machine, with the reason and what
+went unchecked. Where `CI` is set the tool is meant to be here (`.ci/host.sh` installs
+it), so its absence fails. Nothing is looked for before a test asks for it.
+"""
+
+from __future__ import annotations
+
+import os
+import platform as host_platform
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pytest
+
+from pipeline.platforms import Platform
+
+if TYPE_CHECKING:
+    import docker
+    from docker.models.containers import Container
+
+RunImage = Callable[..., AbstractContextManager["Container"]]
+LoadArchive = Callable[[Path], tuple[str, ...]]
+
+TRIVY_DATABASE = Path(__file__).parent.parent / "data" / "trivy-db"
+API_TIMEOUT_S = 120
+
+
+def absent(tool: str, *, unchecked: str, reason: str) -> NoReturn:
+    """Fail where `CI` is set, skip elsewhere. `unchecked` says what nobody looked at."""
+    message = f"{tool} is not here: {reason}. Not checked: {unchecked}"
+    if os.environ.get("CI", "").lower() not in {"", "0", "false"}:
+        pytest.fail(f"{message}. CI is meant to have it: see .ci/host.sh", pytrace=False)
+    pytest.skip(message)
+
+
+def find_tool(name: str, *, unchecked: str) -> Path:
+    """Return the absolute path of a program on PATH; without it, see `absent`."""
+    found = shutil.which(name)
+    if found is None:
+        absent(name, unchecked=unchecked, reason="no such program on PATH")
+    return Path(found).absolute()
+
+
+@pytest.fixture(scope="session")
+def skopeo() -> Path:
+    """Return skopeo's path: reads layouts and archives with containers/image."""
+    return find_tool("skopeo", unchecked="that containers/image can read what was built")
+
+
+@pytest.fixture(scope="session")
+def umoci() -> Path:
+    """Return umoci's path: unpacks OCI images, and checks every digest on the way."""
+    return find_tool("umoci", unchecked="that layers unpack to the intended root file system")
+
+
+@pytest.fixture(scope="session")
+def trivy() -> Path:
+    """Return Trivy's path. Its database is `trivy_cache_dir`."""
+    return find_tool("trivy", unchecked="that a scanner finds packages and can fail a build")
+
+
+@pytest.fixture(scope="session")
+def trivy_cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a `--cache-dir` with the made-up database, whatever the machine's own holds."""
+    cache_dir = tmp_path_factory.mktemp("trivy")
+    (cache_dir / "db").mkdir()
+    for name in ("trivy.db", "metadata.json"):
+        shutil.copyfile(TRIVY_DATABASE / name, cache_dir / "db" / name)
+    return cache_dir
+
+
+@pytest.fixture(scope="session")
+def syft() -> Path:
+    """Return Syft's path."""
+    return find_tool("syft", unchecked="that an SBOM lists what is in the image")
+
+
+@pytest.fixture(scope="session")
+def docker_engine() -> Iterator[docker.DockerClient]:
+    """Yield a client of the engine that DOCKER_HOST names, or of the machine's own."""
+    reason: str | None = None
+    try:
+        import docker
+
+        client = docker.from_env(timeout=API_TIMEOUT_S)
+    except ImportError as error:
+        reason = str(error)
+    except docker.errors.DockerException as error:
+        reason = str(error)
+    if reason is not None:
+        unchecked = "that images load and run in Docker Engine"
+        absent("Docker Engine", unchecked=unchecked, reason=reason)
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def load_archive(docker_engine: docker.DockerClient) -> Iterator[LoadArchive]:
+    """Yield a function: load an archive, return its images' ids in the archive's order.
+
+    Images that were not in the engine before are removed when the session ends.
+    (The SDK's own `images.load` loses ids when an archive has several untagged images.)
+    """
+    before = {image.id for image in docker_engine.images.list(all=True)}
+    loaded: set[str] = set()
+    api: Any = docker_engine.api
+
+    def load(path: Path) -> tuple[str, ...]:
+        with path.open("rb") as archive:
+            answers = list(api.load_image(archive))
+        report = "".join(answer.get("stream") or answer.get("error", "") for answer in answers)
+        names = re.findall(r"^Loaded image(?: ID)?: (.+)$", report, re.MULTILINE)
+        assert names, f"the engine loaded no image from {path}: {report}"
+        ids = tuple(str(docker_engine.images.get(name).id) for name in names)
+        loaded.update(ids)
+        return ids
+
+    yield load
+    for image_id in loaded - before:
+        docker_engine.images.remove(image_id, force=True)
+
+
+@pytest.fixture(scope="session")
+def run_image(docker_engine: docker.DockerClient) -> RunImage:
+    """Return `run_image(image, platform, **kwargs)`: a running container, gone afterwards.
+
+    `image` is an id or a tag that the engine has (nothing is pulled), `platform` a
+    `Platform` or a spelling of one; the rest goes to `containers.create` of the SDK.
+    A failure inside carries the end of the container's output.
+    """
+
+    @contextmanager
+    def run(image: str, platform: Platform | str, **kwargs: Any) -> Iterator[Container]:
+        target = platform if isinstance(platform, Platform) else Platform.parse(platform)
+        require_emulation(docker_engine, target)
+        container = docker_engine.containers.create(image, platform=str(target), **kwargs)
+        try:
+            container.start()
+            yield container
+        except Exception as error:
+            output = container.logs(tail=50).decode(errors="replace")
+            error.add_note(f"the container's output ({image}, {target}):\n{output}")
+            raise
+        finally:
+            container.remove(force=True, v=True)
+
+    return run
+
+
+def require_emulation(engine: docker.DockerClient, target: Platform) -> None:
+    """See `absent` when the engine is on this machine and its kernel cannot run `target`."""
+    info = engine.info()
+    if info["Architecture"] == target.kernel or info["Name"] != host_platform.node():
+        return
+    if not Path(f"/proc/sys/fs/binfmt_misc/qemu-{target.kernel}").exists():
+        absent(
+            f"emulation of {target}",
+            unchecked=f"that the image runs on {target}",
+            reason=f"no qemu-{target.kernel} in binfmt_misc",
+        )
