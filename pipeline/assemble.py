@@ -89,9 +89,7 @@ def entries_of(
 def facts_of(entries: Iterable[Entry]) -> LayerFacts:
     """Return the facts of a layer's entries."""
     listed = list(entries)
-    accounts = {
-        entry.path: entry.read().decode() for entry in listed if entry.path in _ACCOUNTS
-    }
+    accounts = {entry.path: entry.read().decode() for entry in listed if entry.path in _ACCOUNTS}
     return LayerFacts(elf.scan(listed), accounts)
 
 
@@ -175,11 +173,11 @@ def _other_entries(
         home = user.home.lstrip("/")
         yield directory(home, 0o755, uid=user.uid, gid=user.gid, origin="user")
         yield from _accounts(recipe, below)
-    for path in recipe.directories:
-        if path != user.home or not recipe.new_user:
-            yield directory(path.lstrip("/"), uid=user.uid, gid=user.gid, origin="images.toml")
-    for path, target in recipe.links:
-        yield symlink(path.lstrip("/"), target, origin="images.toml")
+    for folder in recipe.directories:
+        if folder != user.home or not recipe.new_user:
+            yield directory(folder.lstrip("/"), uid=user.uid, gid=user.gid, origin="images.toml")
+    for link, target in recipe.links:
+        yield symlink(link.lstrip("/"), target, origin="images.toml")
 
 
 def _accounts(recipe: Recipe, below: Sequence[LayerFacts]) -> Iterator[Entry]:

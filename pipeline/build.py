@@ -337,9 +337,7 @@ def _reuse(recipes: Sequence[Recipe], cache: Cache) -> dict[str, BuiltLayer]:
 
     with ThreadPoolExecutor(WORKERS) as pool:
         layers = pool.map(look_up, recipes)
-        return {
-            recipe.key: layer for recipe, layer in zip(recipes, layers, strict=True) if layer
-        }
+        return {recipe.key: layer for recipe, layer in zip(recipes, layers, strict=True) if layer}
 
 
 def _build_layer(
@@ -358,7 +356,7 @@ def _build_layer(
             blob.keep(written.digest.removeprefix("sha256:"))
     finally:
         spool.close()
-    record = {
+    record: dict[str, Any] = {
         "digest": written.digest,
         "diff_id": written.diff_id,
         "size_bytes": written.size_bytes,

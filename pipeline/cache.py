@@ -25,7 +25,6 @@ from pipeline.atomic import file_sha256, write_atomically, writing
 from pipeline.errors import CacheBusy
 
 
-
 def default_cache_folder() -> Path:
     """Return `$ACCELERAPP_CACHE_DIR`, or the folder that this system keeps caches in."""
     configured = os.environ.get("ACCELERAPP_CACHE_DIR")

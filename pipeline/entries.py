@@ -70,7 +70,9 @@ class Entry:
         return self.content[start:end]
 
 
-def directory(path: str, mode: int = 0o755, *, uid: int = 0, gid: int = 0, origin: str = "") -> Entry:
+def directory(
+    path: str, mode: int = 0o755, *, uid: int = 0, gid: int = 0, origin: str = ""
+) -> Entry:
     """Return a directory entry."""
     return Entry(path, Kind.DIRECTORY, mode, uid=uid, gid=gid, origin=origin)
 
@@ -86,7 +88,7 @@ class Spool:
     def __init__(self, folder: Path) -> None:
         import tempfile
 
-        self._file: BinaryIO = tempfile.TemporaryFile(dir=folder)  # type: ignore[assignment]
+        self._file: BinaryIO = tempfile.TemporaryFile(dir=folder)
         self._end = 0
 
     def add(self, chunks: Iterator[bytes]) -> Slice:

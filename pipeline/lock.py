@@ -173,9 +173,10 @@ def _read_suite(part: Mapping[str, Any]) -> LockedSuite:
             name: LockedWheel(filename=name, **values)
             for name, values in platform_part["wheels"].items()
         }
-        for value in (*packages.values(), *wheels.values()):
-            if not _SHA256.fullmatch(value.sha256):
-                raise ValueError(f"{value.name}: '{value.sha256}' is not a SHA-256")
+        digests = [package.sha256 for package in packages.values()]
+        for sha256 in (*digests, *(wheel.sha256 for wheel in wheels.values())):
+            if not _SHA256.fullmatch(sha256):
+                raise ValueError(f"'{sha256}' is not a SHA-256")
         interpreter[platform] = tuple(packages[name] for name in platform_part["interpreter"])
         images[platform] = {
             image: Contents(

@@ -320,7 +320,9 @@ def _image(name: str, table: _Table) -> Image:
             retries=part.integer("retries", default=3, lowest=1, highest=100),
         )
         if not healthcheck.test or healthcheck.test[0] not in ("CMD", "CMD-SHELL", "NONE"):
-            raise part.wrong("test", "does not start with CMD, CMD-SHELL or NONE", 'write ["CMD", …]')
+            raise part.wrong(
+                "test", "does not start with CMD, CMD-SHELL or NONE", 'write ["CMD", …]'
+            )
         part.finish()
     ports = table.strings("ports", default=())
     for port in ports:

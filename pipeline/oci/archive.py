@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pipeline.atomic import writing
@@ -88,6 +88,6 @@ def _docker_manifest(images: Sequence[NamedImage], preferred: Platform) -> bytes
     return canonical_list(entries)
 
 
-def canonical_list(entries: Sequence[dict[str, object]]) -> bytes:
+def canonical_list(entries: Sequence[Mapping[str, object]]) -> bytes:
     """Return a JSON array of canonical objects."""
     return b"[" + b",".join(canonical(entry) for entry in entries) + b"]"

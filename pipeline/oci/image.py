@@ -167,9 +167,7 @@ def image_documents(
             "created": created,
             "config": _runtime(configuration),
             "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
-            "history": [
-                {"created": created, "created_by": layer.created_by} for layer in layers
-            ],
+            "history": [{"created": created, "created_by": layer.created_by} for layer in layers],
         },
         format.config_type,
     )
@@ -204,7 +202,9 @@ def index_document(
     return _document(body, format.index_type)
 
 
-def _document(body: Mapping[str, Any], media_type: str, platform: Platform | None = None) -> Document:
+def _document(
+    body: Mapping[str, Any], media_type: str, platform: Platform | None = None
+) -> Document:
     data = canonical(body)
     digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
     return Document(data, Descriptor(media_type, digest, len(data), platform))

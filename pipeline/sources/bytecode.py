@@ -49,7 +49,9 @@ while header := read(8):
     write(struct.pack("<I", len(data)) + data)
 """
 _PROBE = "import sys; print(sys.implementation.name, '%d.%d' % sys.version_info[:2])"
-_EXCLUDED = matcher(("usr/lib/*/gconv/**", "usr/share/**", "etc/**", "var/**", "usr/lib/*/audit/**"))
+_EXCLUDED = matcher(
+    ("usr/lib/*/gconv/**", "usr/share/**", "etc/**", "var/**", "usr/lib/*/audit/**")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +97,7 @@ def _cached_path(path: str, tag: str) -> str:
     return f"{folder}/__pycache__/{name.removesuffix('.py')}.{tag}.pyc"
 
 
-def _compile(
-    modules: Sequence[Entry], interpreter: Interpreter
-) -> list[bytes | None]:
+def _compile(modules: Sequence[Entry], interpreter: Interpreter) -> list[bytes | None]:
     """Compile in one process, in order; contents come back as bytes or None."""
     with tempfile.TemporaryFile() as questions:
         for module in modules:

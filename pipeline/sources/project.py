@@ -130,7 +130,9 @@ def build_wheel(project: Project, requirements: Sequence[str], cache: Cache) -> 
     if found is not None:
         path = cache.verified(found["sha256"])
         if path is not None:
-            return ProjectWheel(found["filename"], found["sha256"], read_metadata(path, found["filename"]))
+            return ProjectWheel(
+                found["filename"], found["sha256"], read_metadata(path, found["filename"])
+            )
     environment = _environment(tuple(requirements), cache)
     with tempfile.TemporaryDirectory(dir=cache.temporary_folder()) as folder:
         work, out = Path(folder) / "source", Path(folder) / "out"
@@ -194,12 +196,13 @@ def _environment(requirements: Sequence[str], cache: Cache, *, runner: Runner = 
             return python
         shutil.rmtree(folder, ignore_errors=True)
         listing = "\n".join(requirements).encode()
-        steps = [((uv_program(), "venv", "--quiet", "--python", sys.executable, str(folder)), b"")]
+        create = (uv_program(), "venv", "--quiet", "--python", sys.executable, str(folder))
+        install = (
+            uv_program(), "pip", "install", "--quiet", "--python", str(python),
+            "--no-deps", "--require-hashes", "--requirement", "-",
+        )  # fmt: skip
+        steps: list[tuple[tuple[str, ...], bytes]] = [(create, b"")]
         if requirements:
-            install = (
-                uv_program(), "pip", "install", "--quiet", "--python", str(python),
-                "--no-deps", "--require-hashes", "--requirement", "-",
-            )  # fmt: skip
             steps.append((install, listing))
         with writing(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -219,7 +222,7 @@ def _call(project: Project, work: Path, python: Path, cache: Cache, hook: str, *
 
     output: list[bytes] = []
 
-    def runner(
+    def call(
         argv: Sequence[str], cwd: str | None = None, extra_environ: Mapping[str, str] | None = None
     ) -> None:
         done = subprocess.run(
@@ -237,7 +240,7 @@ def _call(project: Project, work: Path, python: Path, cache: Cache, hook: str, *
             raise subprocess.CalledProcessError(done.returncode, argv)
 
     caller = BuildBackendHookCaller(
-        str(work), project.back_end, project.back_end_path, runner, str(python)
+        str(work), project.back_end, project.back_end_path, call, str(python)
     )
     try:
         return getattr(caller, hook)(*args)
@@ -245,7 +248,9 @@ def _call(project: Project, work: Path, python: Path, cache: Cache, hook: str, *
         log = cache.folder / "logs" / f"build-{project.root.name}.log"
         text = b"".join(output)
         write_atomically(log, text)
-        lines = [line.strip() for line in text.decode("utf-8", "replace").splitlines() if line.strip()]
+        lines = [
+            line.strip() for line in text.decode("utf-8", "replace").splitlines() if line.strip()
+        ]
         reason = lines[-1] if lines else str(error)
         raise ProjectBuildFailed(
             f"the build back end '{project.back_end}' failed on {project.root}: {reason}",

@@ -223,7 +223,9 @@ def _download_failed(done: Completed, names: str) -> PipelineError:
             f"a download does not have its locked digest (one of: {names})",
             hint="try again; if it stays so, the index is not to be trusted",
         )
-    network = r"Connection|Retrying|timed out|Name or service|resolution|ProxyError|SSLError|unreachable"
+    network = (
+        r"Connection|Retrying|timed out|Name or service|resolution|ProxyError|SSLError|unreachable"
+    )
     if re.search(network, text) or "from versions: none" in text:
         return NetworkUnavailable(
             f"these wheels are neither cached nor reachable: {names}",

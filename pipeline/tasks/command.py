@@ -8,7 +8,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import invoke
+from invoke.exceptions import Exit
+from invoke.tasks import task as invoke_task
 
 from pipeline.errors import PipelineError
 
@@ -29,15 +30,13 @@ def task(*, iterable: tuple[str, ...] = (), help: dict[str, str] | None = None) 
                 function(*args, **kwargs)
                 sys.stdout.flush()
             except PipelineError as error:
-                raise invoke.Exit(f"error: {error}", code=error.exit_code) from error
+                raise Exit(f"error: {error}", code=error.exit_code) from error
             except KeyboardInterrupt:
-                raise invoke.Exit("interrupted: the output is as it was", INTERRUPTED) from None
+                raise Exit("interrupted: the output is as it was", INTERRUPTED) from None
             except BrokenPipeError:
                 # Whoever read the output has seen enough (`| head`).
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
-        return invoke.task(
-            guarded, auto_shortflags=False, iterable=list(iterable), help=help or {}
-        )
+        return invoke_task(guarded, auto_shortflags=False, iterable=list(iterable), help=help or {})
 
     return decorate

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from invoke import Context
+from invoke.context import Context
 
 from pipeline.tasks.command import task
 
@@ -60,10 +60,7 @@ def build(
     )
     with report.progress() as progress:
         prepared = commands.prepare(request, progress)
-        if dry_run:
-            done = None
-        else:
-            done = prepared.carry_out(progress)
+        done = None if dry_run else prepared.carry_out(progress)
     if done is None:
         show.plan(prepared, as_json=json)
     else:
@@ -95,9 +92,7 @@ def lock(
         show.lock_state(commands.stale_inputs(folder))
         return
     with report.progress() as progress:
-        made, path = commands.lock(
-            folder, mirrors=mirror or (), upgrade=upgrade, progress=progress
-        )
+        made, path = commands.lock(folder, mirrors=mirror or (), upgrade=upgrade, progress=progress)
     show.lock(made, path)
 
 

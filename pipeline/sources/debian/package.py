@@ -72,9 +72,9 @@ def unpack(path: Path, spool: Spool, *, exclude: Callable[[str], bool]) -> Unpac
                 elif member.startswith("data.tar"):
                     package = _field(control, "Package")
                     for info, content in _tar_members(member, stream):
-                        path = merged_usr(info.name.removeprefix("./").strip("/"))
-                        if _kept(path, info, exclude):
-                            entries.append(_entry(path, info, content, spool, package))
+                        place = merged_usr(info.name.removeprefix("./").strip("/"))
+                        if _kept(place, info, exclude):
+                            entries.append(_entry(place, info, content, spool, package))
     except (OSError, ValueError, EOFError, lzma.LZMAError, zlib.error, tarfile.TarError) as error:
         raise ArchiveMalformed(
             f"the Debian package {path.name[:12]} cannot be read ({error})",
@@ -119,9 +119,7 @@ def _kept(path: str, info: tarfile.TarInfo, exclude: Callable[[str], bool]) -> b
 def _without_excluded(md5sums: str, entries: list[Entry]) -> str:
     present = {entry.path for entry in entries}
     lines = [
-        line
-        for line in md5sums.splitlines()
-        if merged_usr(line.partition("  ")[2]) in present
+        line for line in md5sums.splitlines() if merged_usr(line.partition("  ")[2]) in present
     ]
     return "".join(f"{line}\n" for line in lines)
 

@@ -93,9 +93,7 @@ AUDITED: Mapping[str, Audit] = {
         alternatives={"usr/bin/which": "/usr/bin/which.debianutils"},
     ),
     "dpkg": Audit("moves files of its own that older versions misplaced"),
-    "g++": Audit(
-        "registers c++ as an alternative", alternatives={"usr/bin/c++": "/usr/bin/g++"}
-    ),
+    "g++": Audit("registers c++ as an alternative", alternatives={"usr/bin/c++": "/usr/bin/g++"}),
     "gcc": Audit(
         "registers cc, c89 and c99 as alternatives",
         alternatives={
