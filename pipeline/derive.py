@@ -136,7 +136,7 @@ def choose_entrypoint(metadata: Metadata, asked: str | None) -> tuple[str, ...]:
     if not scripts:
         raise EntryPointMissing(
             f"{metadata.name} has no console script: nothing says what a container runs",
-            hint=f"""give one, such as --entrypoint "python3 -m {metadata.name.replace("-", "_")}\"""",
+            hint=f"give one, such as --entrypoint 'python3 -m {metadata.name.replace('-', '_')}'",
         )
     raise EntryPointMissing(
         f"{metadata.name} has several console scripts: {', '.join(scripts)}",

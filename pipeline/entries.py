@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import os
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,9 +87,7 @@ class Spool:
     """Contents set aside in one unnamed temporary file, read back as slices."""
 
     def __init__(self, folder: Path) -> None:
-        import tempfile
-
-        self._file: BinaryIO = tempfile.TemporaryFile(dir=folder)
+        self._file: BinaryIO = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
         self._end = 0
 
     def add(self, chunks: Iterator[bytes]) -> Slice:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pipeline.lock import LockedPackage
 from pipeline.platforms import Platform
@@ -31,7 +31,7 @@ class Recipe:
     files: tuple[File, ...] = ()
     directories: tuple[str, ...] = ()
     links: tuple[tuple[str, str], ...] = ()
-    user: User = User()
+    user: User = field(default_factory=User)
     new_user: bool = False
     """Whether this layer adds the user to the accounts."""
     bytecode: bool = True

@@ -223,10 +223,10 @@ def _call(project: Project, work: Path, python: Path, cache: Cache, hook: str, *
     output: list[bytes] = []
 
     def call(
-        argv: Sequence[str], cwd: str | None = None, extra_environ: Mapping[str, str] | None = None
+        cmd: Sequence[str], cwd: str | None = None, extra_environ: Mapping[str, str] | None = None
     ) -> None:
         done = subprocess.run(
-            argv,
+            cmd,
             cwd=cwd,
             env={**_back_end_environment(python), **(extra_environ or {})},
             stdin=subprocess.DEVNULL,
@@ -237,7 +237,7 @@ def _call(project: Project, work: Path, python: Path, cache: Cache, hook: str, *
         )
         output.append(done.stdout)
         if done.returncode != 0:
-            raise subprocess.CalledProcessError(done.returncode, argv)
+            raise subprocess.CalledProcessError(done.returncode, cmd)
 
     caller = BuildBackendHookCaller(
         str(work), project.back_end, project.back_end_path, call, str(python)
