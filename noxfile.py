@@ -1,0 +1,84 @@
+"""Sessions: every check of this repository in an environment of its own.
+
+`nox -s tests` needs nothing but Python; `nox -s docker` needs a container engine,
+which `.ci/host.sh up` starts on a bare Debian machine.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent
+sys.path.insert(0, str(ROOT))
+
+from pipeline.sources.requirements import index_environment  # noqa: E402
+
+nox.needs_version = ">=2026.1"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.error_on_external_run = True
+nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = ["tests", "lint", "types"]
+
+PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
+
+
+def install(session: nox.Session, lock: str) -> None:
+    """Install a lock, with its hashes, from the indexes that pip is configured with."""
+    session.env.update(index_environment())
+    session.install("-r", str(ROOT / "requirements" / lock))
+
+
+@nox.session(tags=["check"])
+def tests(session: nox.Session) -> None:
+    """Unit tests: offline, no engine, no root."""
+    install(session, "test.txt")
+    session.run("pytest", *(session.posargs or ["tests/unit"]))
+
+
+@nox.session(python=PYTHONS)
+def compat(session: nox.Session) -> None:
+    """Unit tests on every supported Python that this machine has."""
+    install(session, "test.txt")
+    session.run("pytest", *(session.posargs or ["tests/unit"]))
+
+
+@nox.session(tags=["check"])
+def lint(session: nox.Session) -> None:
+    """Style, format, shell scripts, and whether the lock is current."""
+    install(session, "lint.txt")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("shellcheck", ".ci/run", ".ci/host.sh")
+    session.run("invoke", "lock", "--check")
+
+
+@nox.session(tags=["check"])
+def types(session: nox.Session) -> None:
+    """mypy --strict over the application, the monitor and the pipeline."""
+    install(session, "lint.txt")
+    session.run("mypy")
+
+
+@nox.session(tags=["engine"])
+def docker(session: nox.Session) -> None:
+    """The built images in a real engine, and in the tools that read them."""
+    install(session, "docker.txt")
+    session.run("pytest", *(session.posargs or ["tests/integration", "-m", "not slow"]))
+
+
+@nox.session(tags=["engine"])
+def reproducible(session: nox.Session) -> None:
+    """The whole matrix: one digest over everything about a machine that may vary."""
+    install(session, "docker.txt")
+    session.run("pytest", "tests/integration/test_reproducible.py", "-s", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Ratios of paired runs: against the floor, and against BuildKit where there is one."""
+    install(session, "docker.txt")
+    session.run("python", "-m", "benchmarks", *session.posargs, env=dict(os.environ))
