@@ -1,0 +1,1 @@
+"""Benchmarks: paired runs on the same inputs, reported as ratios."""
