@@ -102,6 +102,8 @@ def _load_base(docker: Docker, name: str, platform: Platform, folder: Path) -> N
             "mmdebstrap",
             "--quiet",
             "--variant=minbase",
+            # What our image does without, and dpkg does not.
+            "--include=libnsl2,libtirpc3,openssl",
             f"--architectures={platform.debian}",
             "bookworm",
             str(rootfs),

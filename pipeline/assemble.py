@@ -6,11 +6,12 @@ import posixpath
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from pipeline.cache import Cache
 from pipeline.entries import Entry, Kind, Spool, directory, merge, symlink
 from pipeline.errors import ImageInvalid, SettingsInvalid
+from pipeline.oci.layer import arrange
 from pipeline.platforms import Platform
 from pipeline.recipe import Recipe
 from pipeline.settings import File
@@ -68,8 +69,9 @@ def entries_of(
         if recipe.packages:
             tree = _package_tree(recipe, cache, spool)
         else:
-            tree = merge(_other_entries(recipe, cache, spool, below, root))
-        spool.flush()
+            listed = list(_other_entries(recipe, cache, spool, below, root))
+            spool.flush()  # To compare contents, they have to be readable.
+            tree = merge(listed)
         if recipe.bytecode and interpreter is not None:
             compiled = bytecode_entries(
                 tree.values(), python=recipe.suite.python, interpreter=interpreter
@@ -77,13 +79,14 @@ def entries_of(
             tree = merge([*tree.values(), *compiled])
         if recipe.packages:
             tree = {**tree, **_linker_entries(tree, recipe.platform, below)}
+        # Exclusions may have taken what a hard link points at.
+        return arrange(tree.values())
     except ValueError as error:
         raise ImageInvalid(
             f"the {recipe.kind} layer of '{recipe.image}' for {recipe.platform} "
             f"cannot be laid out: {error}",
             hint="leave one of the two out with 'exclude' or 'files' in images.toml",
         ) from error
-    return list(tree.values())
 
 
 def facts_of(entries: Iterable[Entry]) -> LayerFacts:
@@ -160,13 +163,20 @@ def _other_entries(
         )
     user = recipe.user
     for file in recipe.files:
+        uid, gid = (user.uid, user.gid) if file.owned else (0, 0)
+        place = file.path.lstrip("/")
         for relative, path, mode in source_files(file, root):
+            if relative and file.owned:
+                # The folder belongs to the user with those in it.
+                for parent in PurePosixPath(relative).parents:
+                    folder = posixpath.normpath(posixpath.join(place, parent))
+                    yield directory(folder, uid=uid, gid=gid, origin=file.source)
             yield Entry(
-                posixpath.join(file.path.lstrip("/"), relative) if relative else file.path[1:],
+                posixpath.join(place, relative) if relative else place,
                 mode=mode,
                 content=path.read_bytes(),
-                uid=user.uid if file.owned else 0,
-                gid=user.gid if file.owned else 0,
+                uid=uid,
+                gid=gid,
                 origin=file.source,
             )
     if recipe.new_user:

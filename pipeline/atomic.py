@@ -14,7 +14,19 @@ from pathlib import Path
 from pipeline.errors import OutputUnwritable
 
 _CHUNK = 1 << 20
-_UNWRITABLE = {errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.ENOTDIR}
+_UNWRITABLE = {
+    errno.EACCES,
+    errno.EDQUOT,
+    errno.EEXIST,  # mkdir, where a file is
+    errno.EFBIG,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.ENOSPC,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+}
 
 
 @contextlib.contextmanager
@@ -62,7 +74,7 @@ def copy_verified(source: Path, destination: Path, sha256: str) -> None:
         destination.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=".blob.", dir=destination.parent)
         try:
-            with source.open("rb") as reader, os.fdopen(descriptor, "wb") as writer:
+            with os.fdopen(descriptor, "wb") as writer, source.open("rb") as reader:
                 shutil.copyfileobj(reader, writer, _CHUNK)
                 writer.flush()
                 os.fchmod(writer.fileno(), 0o644)

@@ -114,9 +114,9 @@ class Cache:
             descriptor, name = tempfile.mkstemp(dir=folder)
             blob = NewBlob(os.fdopen(descriptor, "w+b"), Path(name), self)
             try:
-                yield blob
+                with blob.file:
+                    yield blob
             finally:
-                blob.file.close()
                 Path(name).unlink(missing_ok=True)
 
     def store(self, data: bytes) -> str:

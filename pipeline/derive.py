@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.cache import Cache, key_of
-from pipeline.errors import EntryPointMissing, SettingsInvalid, nearest
+from pipeline.errors import EntryPointMissing, OptionInvalid, SettingsInvalid, nearest
 from pipeline.lock import Contents, Lock, description_inputs, parse_lock, write_lock
 from pipeline.platforms import Platform
 from pipeline.report import Progress
@@ -119,8 +119,8 @@ def choose_entrypoint(metadata: Metadata, asked: str | None) -> tuple[str, ...]:
     Of several scripts the one called like the project is taken.  Raises `EntryPointMissing`.
     """
     scripts = metadata.console_scripts
-    if asked:
-        program, *arguments = shlex.split(asked)
+    if asked is not None:
+        program, *arguments = _words(asked)
         if "/" not in program and program in scripts:
             program = f"/usr/local/bin/{program}"
         elif "/" not in program and not program.startswith("python"):
@@ -142,6 +142,19 @@ def choose_entrypoint(metadata: Metadata, asked: str | None) -> tuple[str, ...]:
         f"{metadata.name} has several console scripts: {', '.join(scripts)}",
         hint="choose one with --entrypoint",
     )
+
+
+def _words(entrypoint: str) -> list[str]:
+    try:
+        words = shlex.split(entrypoint)
+    except ValueError as error:
+        raise OptionInvalid(
+            f"--entrypoint {entrypoint!r} cannot be split: {str(error).lower()}",
+            hint="close the quotation",
+        ) from None
+    if not words:
+        raise OptionInvalid("--entrypoint is empty", hint="name a program, or leave it out")
+    return words
 
 
 def _same_name(one: str, other: str) -> bool:

@@ -35,6 +35,8 @@ _LIBRARIES: Mapping[str, tuple[bool, str]] = {
     "urllib3": (True, "downloading Debian packages"),
     "pip": (True, "downloading wheels"),
     "uv": (True, "resolving requirements, build environments"),
+    "packaging": (True, "comparing versions, choosing wheels"),
+    "platformdirs": (True, "finding the cache"),
     "pyproject-hooks": (True, "building the project's wheel"),
     "pysequoia": (False, "'invoke lock': checking Debian's signatures"),
     "rich": (False, "progress bars on a terminal"),

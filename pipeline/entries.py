@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -86,12 +86,16 @@ def symlink(path: str, target: str, *, origin: str = "") -> Entry:
 class Spool:
     """Contents set aside in one unnamed temporary file, read back as slices."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, stopped: Callable[[], bool] = lambda: False) -> None:
+        """Open the file in `folder`; once `stopped()`, `add` raises `KeyboardInterrupt`."""
+        self._stopped = stopped
         self._file: BinaryIO = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
         self._end = 0
 
     def add(self, chunks: Iterator[bytes]) -> Slice:
         """Append `chunks` and return where they are."""
+        if self._stopped():
+            raise KeyboardInterrupt
         start = self._end
         for chunk in chunks:
             self._file.write(chunk)

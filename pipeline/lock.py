@@ -129,6 +129,11 @@ def read_lock(path: Path, shown: Path) -> Lock:
         data = path.read_bytes()
     except FileNotFoundError:
         raise LockMissing(f"{shown} does not exist", hint="run 'invoke lock'") from None
+    except OSError as error:
+        reason = (error.strerror or "cannot read").lower()
+        raise LockMissing(
+            f"{shown} cannot be read: {reason}", hint="make it a file that you may read"
+        ) from None
     return parse_lock(data, shown)
 
 

@@ -168,7 +168,7 @@ def _recipes(
         add(
             "application",
             project=wheel,
-            files=image.files,
+            files=tuple(replace(file, path=fill_in(file.path, suite)) for file in image.files),
             directories=owned,
             links=links,
             user=user,

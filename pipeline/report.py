@@ -137,10 +137,10 @@ def progress() -> Iterator[Progress]:
 
     columns = (
         SpinnerColumn(finished_text="[green]✓"),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         TimeElapsedColumn(),
-        TextColumn("[dim]{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", style="dim", markup=False),
     )
     with RichProgress(*columns, console=Console(stderr=True), transient=False) as bars:
         yield Bars(bars)

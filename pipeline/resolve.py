@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -127,6 +128,8 @@ def _refuse_unused_omissions(settings: Settings, loaded: Mapping[str, LoadedSuit
         unused = set(image.omit)
         for suite in settings.suites.values():
             roots, omit = _roots(image, suite), _omissions(image, suite)
+            # What is wrong with the packages themselves is said first.
+            resolve_all(roots, loaded[suite.name].indexes, omit=omit)
             without_effect = unused_omissions(roots, loaded[suite.name].indexes, omit=omit)
             unused &= {glob for glob in image.omit if fill_in(glob, suite) in without_effect}
         if unused:
@@ -148,16 +151,24 @@ def _lock_suite(
         }
         roots = [f"python{suite.python}-minimal"]
         interpreter = resolve_all(roots, loaded.indexes, omit=frozenset())
-    images: dict[Platform, dict[str, Contents]] = {}
-    for platform in settings.platforms:
+
+    def wheels(platform: Platform) -> Mapping[str, tuple[LockedWheel, ...]]:
         with progress.step(f"{suite.name}: wheels for {platform}"):
-            images[platform] = {
-                name: Contents(
-                    packages=packages[name][platform],
-                    wheels=_lock_wheels(settings, suite, settings.images[name], platform),
-                )
+            return {
+                name: _lock_wheels(settings, suite, settings.images[name], platform)
                 for name in settings.local_images()
             }
+
+    # Mostly waiting for the index: platforms are resolved side by side.
+    with ThreadPoolExecutor(len(settings.platforms)) as pool:
+        resolved = dict(zip(settings.platforms, pool.map(wheels, settings.platforms), strict=True))
+    images = {
+        platform: {
+            name: Contents(packages[name][platform], found[name])
+            for name in settings.local_images()
+        }
+        for platform, found in resolved.items()
+    }
     return LockedSuite(
         epoch_s=epoch_s,
         snapshot=datetime.fromtimestamp(epoch_s, UTC).strftime("%Y%m%dT%H%M%SZ"),

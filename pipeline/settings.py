@@ -28,6 +28,10 @@ SCHEMA = 1
 DESCRIPTION = Path("deployment/images.toml")
 LOCK = Path("deployment/images.lock")
 
+# What a repository, a tag and a folder can be called (Docker's reference grammar).
+_NAME = r"[a-z0-9]+(?:(?:[.]|__?|-+)[a-z0-9]+)*"
+_NAME_MEANING = "lower-case letters and digits, with '.', '_' or '-' between them"
+
 
 @dataclass(frozen=True, slots=True)
 class Suite:
@@ -237,8 +241,8 @@ def parse_settings(text: str, *, root: Path, path: Path) -> Settings:
     schema = table.integer("schema")
     if schema != SCHEMA:
         raise table.wrong("schema", f"{schema} is not known", f"this version reads {SCHEMA}")
-    name = table.matching("name", r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*", "lower-case letters and digits")
-    platforms = tuple(_platform(table, value) for value in table.strings("platforms"))
+    name = table.matching("name", _NAME, _NAME_MEANING)
+    platforms = _platforms(table)
     suites = {key: _suite(key, part) for key, part in table.tables("suites")}
     default_suite = table.text("default-suite")
     if default_suite not in suites:
@@ -259,7 +263,7 @@ def parse_settings(text: str, *, root: Path, path: Path) -> Settings:
         root=root,
         name=name,
         default_suite=default_suite,
-        platforms=platforms or tuple(Platform),
+        platforms=platforms,
         suites=suites,
         images=images,
         labels=labels,
@@ -272,16 +276,19 @@ def fill_in(text: str, suite: Suite) -> str:
     return text.replace("{python}", suite.python).replace("{suite}", suite.name)
 
 
-def _platform(table: _Table, value: str) -> Platform:
+def _platforms(table: _Table) -> tuple[Platform, ...]:
+    values = table.strings("platforms")
+    if not values or "all" in values:
+        return tuple(Platform)
     try:
-        return Platform.parse(value)
+        return tuple(dict.fromkeys(Platform.parse(value) for value in values))
     except UnsupportedPlatform as error:
         raise table.wrong("platforms", error.message, error.hint) from None
 
 
 def _suite(name: str, table: _Table) -> Suite:
-    python = table.matching("python", r"3\.\d+", "a minor version such as 3.11")
-    glibc = table.matching("glibc", r"2\.\d+", "a version such as 2.36").split(".")
+    python = table.matching("python", r"3\.[0-9]{1,3}", "a minor version such as 3.11")
+    glibc = table.matching("glibc", r"2\.[0-9]{1,3}", "a version such as 2.36").split(".")
     table.finish()
     return Suite(name, python, (int(glibc[0]), int(glibc[1])))
 
@@ -326,8 +333,8 @@ def _image(name: str, table: _Table) -> Image:
         part.finish()
     ports = table.strings("ports", default=())
     for port in ports:
-        number, _, protocol = port.partition("/")
-        if not (number.isdigit() and 0 < int(number) < 65536 and protocol in ("", "tcp", "udp")):
+        number = port.partition("/")[0]
+        if not re.fullmatch(r"[1-9][0-9]{0,4}(/(tcp|udp))?", port) or int(number) > 65535:
             raise table.wrong("ports", f"'{port}' is not a port", 'write it as "8000/tcp"')
     links = table.mapping("links")
     for link in links:
@@ -421,7 +428,7 @@ class _Table:
 
     def check_absolute(self, key: str, value: str) -> None:
         path = PurePosixPath(value)
-        if not path.is_absolute() or ".." in path.parts or str(path) != value or value == "/":
+        if path.root != "/" or ".." in path.parts or str(path) != value or value == "/":
             raise self.wrong(
                 key, f"'{value}' is not a path inside an image", "write it as /app/models"
             )
@@ -440,7 +447,7 @@ class _Table:
         value = self._typed(
             key,
             default,
-            lambda v: isinstance(v, int | float) and not isinstance(v, bool) and v >= 0,
+            lambda v: isinstance(v, int | float) and not isinstance(v, bool) and 0 <= v < 2**31,
             "a number of seconds",
         )
         return float(value)
@@ -481,6 +488,9 @@ class _Table:
             lambda v: isinstance(v, dict) and v and all(isinstance(t, dict) for t in v.values()),
             "one or more tables",
         )
+        for name in values:
+            if not re.fullmatch(_NAME, name):
+                raise self.wrong(key, f"'{name}' cannot be a name", f"use {_NAME_MEANING}")
         return [(name, self._child(f"{key}.{name}", part)) for name, part in values.items()]
 
     def optional_table(self, key: str) -> list[_Table]:

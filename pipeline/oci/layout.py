@@ -109,7 +109,7 @@ def write_layout(folder: Path, image: NamedImage, blob: BlobSource) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with (folder.parent / ".lock").open("ab") as guard:
             fcntl.flock(guard, fcntl.LOCK_EX)
-            if (folder / "index.json").exists():
+            if (folder / "oci-layout").exists() and (folder / "index.json").exists():
                 _fill(folder, image, blob)
                 _remove_unnamed(folder, image)
             else:
@@ -171,10 +171,13 @@ def _write_if_changed(path: Path, data: bytes) -> None:
 def _remove_unnamed(folder: Path, image: NamedImage) -> None:
     named = {document.descriptor.digest for document in image.documents()}
     named.update(image.layer_digests())
-    views = {platform_folder(part.platform) for part in image.images}
-    for path in folder.glob("linux-*"):
-        if path.name not in views:
-            shutil.rmtree(path)
+    for platform in set(Platform).difference(part.platform for part in image.images):
+        if (view := folder / platform_folder(platform)).exists():
+            shutil.rmtree(view)
+    for name in ("index.json", "oci-layout"):
+        # What a killed build was writing; see `write_atomically`.
+        for path in (*folder.glob(f".{name}.*"), *folder.glob(f"linux-*/.{name}.*")):
+            path.unlink()
     for path in (folder / "blobs" / "sha256").iterdir():
         if f"sha256:{path.name}" not in named:
             path.unlink()

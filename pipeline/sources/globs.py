@@ -14,7 +14,7 @@ def matcher(globs: Iterable[str]) -> Callable[[str], bool]:
     patterns = [_pattern(glob) for glob in globs]
     if not patterns:
         return lambda path: False
-    compiled = re.compile("|".join(patterns))
+    compiled = re.compile("|".join(patterns), re.DOTALL)
     return lambda path: compiled.fullmatch(path) is not None
 
 

@@ -34,6 +34,9 @@ _NOT_SOURCE = {
     ".tox", ".venv", "__pycache__", "build", "dist", "node_modules", "venv",
 }  # fmt: skip
 
+# 1980-01-01, the first moment that a zip can hold.  Layers have a time of their own.
+_EPOCH_S = 315_532_800
+
 
 @dataclass(frozen=True)
 class Project:
@@ -239,19 +242,18 @@ def _call(project: Project, work: Path, python: Path, cache: Cache, hook: str, *
         if done.returncode != 0:
             raise subprocess.CalledProcessError(done.returncode, cmd)
 
-    caller = BuildBackendHookCaller(
-        str(work), project.back_end, project.back_end_path, call, str(python)
-    )
     try:
+        caller = BuildBackendHookCaller(
+            str(work), project.back_end, project.back_end_path, call, str(python)
+        )
         return getattr(caller, hook)(*args)
     except Exception as error:
         log = cache.folder / "logs" / f"build-{project.root.name}.log"
-        text = b"".join(output)
-        write_atomically(log, text)
-        lines = [
-            line.strip() for line in text.decode("utf-8", "replace").splitlines() if line.strip()
-        ]
-        reason = lines[-1] if lines else str(error)
+        said = b"".join(output).decode("utf-8", "replace").strip()
+        # A back end that is not there says nothing; then the error starts with the reason.
+        text = said or str(error) or type(error).__name__
+        write_atomically(log, f"{text}\n".encode())
+        reason = text.splitlines()[-1 if said else 0].strip()
         raise ProjectBuildFailed(
             f"the build back end '{project.back_end}' failed on {project.root}: {reason}",
             hint=f"all that it said is in {log}",
@@ -265,7 +267,7 @@ def _back_end_environment(python: Path) -> dict[str, str]:
         **kept,
         "PATH": f"{python.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "PYTHONHASHSEED": "0",
-        "SOURCE_DATE_EPOCH": os.environ.get("SOURCE_DATE_EPOCH", "315532800"),
+        "SOURCE_DATE_EPOCH": str(_EPOCH_S),
         "TZ": "UTC",
         "LC_ALL": "C.UTF-8",
         "GIT_OPTIONAL_LOCKS": "0",
@@ -279,7 +281,7 @@ def _copy_source(project: Project, work: Path) -> None:
         shutil.copyfile(source, destination)
         executable = source.stat().st_mode & stat.S_IXUSR
         destination.chmod(0o755 if executable else 0o644)
-        os.utime(destination, (315532800, 315532800))
+        os.utime(destination, (_EPOCH_S, _EPOCH_S))
     git_folder = git(project.root, "rev-parse", "--absolute-git-dir").strip()
     if git_folder and git(project.root, "rev-parse", "--show-prefix").strip() == "":
         # Back ends that take the version from a tag find the history; they do not write it.

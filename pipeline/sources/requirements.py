@@ -59,18 +59,22 @@ def uv_program() -> str:
 def index_environment(runner: Runner = run) -> Mapping[str, str]:
     """Return the environment that makes uv use the indexes that pip is configured with.
 
-    What is set for uv itself goes first.
+    What is set for uv itself goes first.  Folders of this machine are left out: a lock
+    holds for others too, and they often have some wheels of a release and not the rest.
     """
     done = runner((sys.executable, "-m", "pip", "config", "list"))
     options: dict[str, str] = {}
-    for line in done.stdout.splitlines() if done.ok else ():
+    # "global.", then "install." as pip prints them; ":env:." it prints first, and it wins.
+    lines = sorted(done.stdout.splitlines(), key=lambda line: line.startswith(":env:"))
+    for line in lines if done.ok else ():
         name, _, value = line.partition("=")
-        # "global.", "install." and ":env:." in rising order of precedence, as pip prints them.
         options[name.rpartition(".")[2]] = " ".join(value.strip("'\"").replace("\\n", " ").split())
     environment = {}
     for option, variable in (("index-url", "UV_DEFAULT_INDEX"), ("extra-index-url", "UV_INDEX")):
-        if options.get(option) and variable not in os.environ:
-            environment[variable] = options[option]
+        urls = [url for url in options.get(option, "").split() if "://" in url]
+        remote = " ".join(url for url in urls if not url.startswith("file:"))
+        if remote and variable not in os.environ:
+            environment[variable] = remote
     if "UV_INDEX" in environment:
         # pip compares versions over all of its indexes.
         environment.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")
@@ -124,11 +128,28 @@ def resolve_wheels(
         if not done.ok:
             raise _explained(done, what, f" on {platform} with Python {suite.python}")
         document = tomllib.loads(output.read_text(encoding="utf-8"))
-    wheels = [_best_wheel(package, suite, platform) for package in document.get("packages", ())]
+    # uv compares hashes when it installs, and this only resolves.
+    hashes = frozenset(re.findall(r"--hash=sha256:([0-9a-f]{64})", requirements))
+    wheels = []
+    for package in document.get("packages", ()):
+        listed = [w for w in package.get("wheels", ()) if w["hashes"].get("sha256") in hashes]
+        if hashes and package.get("wheels") and not listed:
+            raise ResolutionFailed(
+                f"no wheel of '{package['name']} {package['version']}' that the index has is "
+                f"listed with its hash in {what}",
+                hint="run 'invoke lock' and review the change, or use another index",
+            )
+        candidates = listed if hashes else package.get("wheels", ())
+        wheels.append(_best_wheel(package, candidates, suite, platform))
     return tuple(sorted(wheels, key=lambda wheel: wheel.name))
 
 
-def _best_wheel(package: Mapping[str, Any], suite: Suite, platform: Platform) -> LockedWheel:
+def _best_wheel(
+    package: Mapping[str, Any],
+    candidates: Sequence[Mapping[str, Any]],
+    suite: Suite,
+    platform: Platform,
+) -> LockedWheel:
     from packaging.tags import compatible_tags, cpython_tags
     from packaging.utils import parse_wheel_filename
 
@@ -140,17 +161,19 @@ def _best_wheel(package: Mapping[str, Any], suite: Suite, platform: Platform) ->
         *compatible_tags(python, interpreter=interpreter, platforms=platforms),
     ]
     rank = {tag: i for i, tag in enumerate(tags)}
-    best: tuple[int, tuple[Any, ...], Mapping[str, Any], str] | None = None
-    for wheel in package.get("wheels", ()):
+    best: tuple[tuple[int, Any], Mapping[str, Any], str] | None = None
+    for wheel in candidates:
         filename = wheel.get("name") or str(wheel.get("url") or wheel["path"]).rpartition("/")[2]
         filename = filename.replace("%2B", "+")
         _, _, build, wheel_tags = parse_wheel_filename(filename)
         ranks = [rank[tag] for tag in wheel_tags if tag in rank]
-        if ranks and (best is None or (min(ranks), (-len(build), build)) < best[:2]):
-            best = (min(ranks), (-len(build), build), wheel, filename)
+        # The best tag, then the highest build number.
+        key = (-min(ranks, default=0), build)
+        if ranks and (best is None or key > best[0]):
+            best = (key, wheel, filename)
     if best is None:
         raise _no_wheel(f"{package['name']} {package['version']}", f" on {platform}")
-    _, _, wheel, filename = best
+    _, wheel, filename = best
     return LockedWheel(
         name=package["name"],
         version=package["version"],
@@ -247,7 +270,7 @@ def _explained(done: Completed, what: str, where: str) -> PipelineError:
     ):
         if found := re.search(pattern, text):
             return _no_wheel(found[1], where)
-    if "Failed to fetch" in text or "client error" in text:
+    if re.search(r"Failed to fetch|client error|the network was disabled", text):
         return NetworkUnavailable(
             f"{what} cannot be resolved: the package index is not reachable",
             hint="connect to it, or configure a mirror for pip or uv",

@@ -7,10 +7,12 @@ every script.  Nothing of a wheel is run.
 
 from __future__ import annotations
 
+import configparser
 import io
 import posixpath
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +31,11 @@ if TYPE_CHECKING:
 INTERPRETER = "/usr/bin/python3"
 INSTALLER = b"accelerapp\n"
 _CHUNK = 1 << 20
+# What reading raises where an archive is damaged, or is not what the format asks for.
+_UNREADABLE = (
+    OSError, ValueError, KeyError, AssertionError, EOFError, NotImplementedError,
+    configparser.Error, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +111,17 @@ class _opened:
         return self._archive
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        from installer.exceptions import InstallerError
+        from installer.records import InvalidRecordEntry
+
         self._archive.close()
-        if isinstance(error, OSError | ValueError | KeyError | AssertionError | zipfile.BadZipFile):
+        if isinstance(error, (*_UNREADABLE, InstallerError, InvalidRecordEntry)):
             raise self._malformed(error) from error
 
     def _malformed(self, error: BaseException) -> ArchiveMalformed:
+        reason = " ".join(str(error).split())
         return ArchiveMalformed(
-            f"the wheel {self._filename} cannot be read ({error})",
+            f"the wheel {self._filename} cannot be read ({reason})",
             hint="report this to its publisher, or require another version",
         )
 

@@ -23,15 +23,18 @@ def doctor(c: Context, json: bool = False) -> None:
         "json": "print as JSON",
     },
 )
-def cache(c: Context, prune: bool = False, older_than: int = 30, json: bool = False) -> None:
+def cache(c: Context, prune: bool = False, older_than: str = "30", json: bool = False) -> None:
     """Show what the cache holds; --prune shrinks it."""
     import time
 
     from pipeline.cache import Cache, default_cache_folder
+    from pipeline.errors import OptionInvalid
     from pipeline.tasks import show
 
+    if not older_than.isdecimal():
+        raise OptionInvalid(f"--older-than is '{older_than}'", hint="it must be a number of days")
     store = Cache(default_cache_folder())
+    removed = None
     if prune:
-        files, size_bytes = store.prune(unused_for_s=older_than * 86_400, now_s=time.time())
-        show.pruned(files, size_bytes)
-    show.cache(store, as_json=json)
+        removed = store.prune(unused_for_s=int(older_than) * 86_400, now_s=time.time())
+    show.cache(store, removed, as_json=json)

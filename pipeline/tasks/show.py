@@ -187,8 +187,8 @@ def doctor(tools: Sequence[Tool], *, as_json: bool) -> None:
     print_table(["what", "version", "for", "to get it"], rows)
 
 
-def cache(store: Cache, *, as_json: bool) -> None:
-    """Print what the cache holds."""
+def cache(store: Cache, removed: tuple[int, int] | None, *, as_json: bool) -> None:
+    """Print what the cache holds, and how many files and bytes were removed from it."""
     usage = store.usage()
     if as_json:
         print_json(
@@ -198,16 +198,14 @@ def cache(store: Cache, *, as_json: bool) -> None:
                     part.part: {"files": part.files, "size_bytes": part.size_bytes}
                     for part in usage
                 },
+                "removed": {"files": removed[0], "size_bytes": removed[1]} if removed else None,
             }
         )
         return
+    if removed is not None:
+        print(f"removed {removed[0]} files, {megabytes(removed[1])}")
     print(store.folder)
     print_table(
         ["part", "files", "size"],
         [[part.part, str(part.files), megabytes(part.size_bytes)] for part in usage],
     )
-
-
-def pruned(files: int, size_bytes: int) -> None:
-    """Print what was removed."""
-    print(f"removed {files} files, {megabytes(size_bytes)}")

@@ -13,12 +13,14 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
 from pipeline.platforms import Platform
+from tests.integration.building import ROOT, BuiltImage, Checkout, read_image
 
 if TYPE_CHECKING:
     import docker
@@ -28,7 +30,7 @@ RunImage = Callable[..., AbstractContextManager["Container"]]
 LoadArchive = Callable[[Path], tuple[str, ...]]
 
 TRIVY_DATABASE = Path(__file__).parent.parent / "data" / "trivy-db"
-API_TIMEOUT_S = 120
+API_TIMEOUT_S = 300
 
 
 def absent(tool: str, *, unchecked: str, reason: str) -> NoReturn:
@@ -164,3 +166,49 @@ def require_emulation(engine: docker.DockerClient, target: Platform) -> None:
             unchecked=f"that the image runs on {target}",
             reason=f"no qemu-{target.kernel} in binfmt_misc",
         )
+
+
+@pytest.fixture(scope="session")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """Return this repository with a cache for all tests.
+
+    The cache is a new folder, or `ACCELERAPP_TEST_CACHE_DIR`, so that CI can keep it.
+    """
+    shared = os.environ.get("ACCELERAPP_TEST_CACHE_DIR")
+    cache = Path(shared).absolute() if shared else tmp_path_factory.mktemp("cache")
+    return Checkout(ROOT, cache)
+
+
+@pytest.fixture(scope="session")
+def layouts(repository: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the output folder of `invoke build` for every target and platform."""
+    folder = tmp_path_factory.mktemp("layouts")
+    repository.build("--target", "all", "--platform", "all", "--output", folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def image_of(layouts: Path) -> Callable[[str, Platform], BuiltImage]:
+    """Return a function from target and platform to what was built."""
+    return lambda target, platform: read_image(layouts / target, platform)
+
+
+@pytest.fixture(scope="session")
+def loaded_image(
+    repository: Checkout, load_archive: LoadArchive, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str, Platform], str]:
+    """Return a function from target and platform to the id of its image in the engine."""
+
+    @cache
+    def load(target: str, platform: Platform) -> str:
+        folder = tmp_path_factory.mktemp("archive")
+        archive = folder / "image.tar"
+        repository.build(
+            *("--target", target, "--platform", str(platform)),
+            *("--output", folder / "layout", "--archive", archive),
+        )
+        (image_id,) = load_archive(archive)
+        shutil.rmtree(folder)
+        return image_id
+
+    return load

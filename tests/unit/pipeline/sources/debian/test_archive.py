@@ -351,7 +351,7 @@ def test_indexes_join_the_archives_of_a_release(
     mirror.publish(updates, stanza("b", "2", "all"), both)
     mirror.publish(security, stanza("a", "1+deb12u1"), both)
     store = tmp_path / "store"
-    indexes = load_suite(
+    loaded = load_suite(
         "bookworm",
         (Platform.ARM64, Platform.AMD64),
         mirrors=mirror.mirrors,
@@ -359,8 +359,13 @@ def test_indexes_join_the_archives_of_a_release(
         store=store.joinpath,
         now=NOW,
     )
-    assert list(indexes) == [Platform.ARM64, Platform.AMD64]
-    for platform, index in indexes.items():
+    assert [str(release.archive) for release in loaded.releases] == [
+        "debian bookworm",
+        "debian bookworm-updates",
+        "debian-security bookworm-security",
+    ]
+    assert list(loaded.indexes) == [Platform.ARM64, Platform.AMD64]
+    for platform, index in loaded.indexes.items():
         a, b = index.candidate("a"), index.candidate("b")
         assert a is not None
         assert b is not None
