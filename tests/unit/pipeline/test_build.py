@@ -665,7 +665,7 @@ def test_a_wheel_that_nobody_has_is_named(world: World, monkeypatch: pytest.Monk
     monkeypatch.setattr(pipeline.build, "download_wheels", offline)
     with pytest.raises(NetworkUnavailable, match=r"dep 1\.0"):
         world.build()
-    assert "dep==1.0" not in refused.argvs[0]
+    assert len(refused.argvs) == 1
 
 
 def test_one_platform_needs_the_packages_of_that_platform_alone(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from pipeline.errors import ToolMissing
 from pipeline.process import run
 
+REPOSITORY = Path(__file__).parents[3]
 ECHO = "import sys; print(sys.argv[1:], end='')"
 VARIABLES = "import os; print(os.environ.get('ADDED'), os.environ.get('KEPT'), end='')"
 
@@ -38,11 +40,22 @@ def test_the_environment_is_added_to_not_replaced(monkeypatch: pytest.MonkeyPatc
     assert run(python(VARIABLES)).stdout == "None kept"
 
 
-def test_input_is_given_or_empty_never_the_terminals() -> None:
+def test_input_is_given_as_it_is() -> None:
     code = "import sys; print(repr(sys.stdin.read()), end='')"
     assert run(python(code), stdin=b"secret\n").stdout == "'secret\\n'"
     assert run(python(code), stdin=b"").stdout == "''"
-    assert run(python(code)).stdout == "''"
+
+
+def test_a_command_does_not_read_what_people_type() -> None:
+    code = """
+import sys
+from pipeline.process import run
+print(repr(run((sys.executable, "-c", "import sys; print(sys.stdin.read(), end='')")).stdout))
+"""
+    done = subprocess.run(
+        (sys.executable, "-c", code), cwd=REPOSITORY, input=b"typed", stdout=subprocess.PIPE
+    )
+    assert done.stdout == b"''\n"
 
 
 def test_a_command_runs_in_its_folder(tmp_path: Path) -> None:

@@ -202,6 +202,20 @@ def test_a_path_that_leaves_the_root_or_has_two_spellings_is_refused(path: str) 
         written([Entry(path, origin="some wheel")])
 
 
+@pytest.mark.parametrize(
+    "parent",
+    [Entry("a/b", origin="two"), symlink("a/b", "c", origin="two")],
+    ids=["a file", "a symbolic link"],
+)
+def test_a_path_inside_something_else_than_a_folder_is_refused(parent: Entry) -> None:
+    with pytest.raises(ValueError, match=r"'a/b/c' \(one\) is inside 'a/b' \(two\), which is no"):
+        written([Entry("a/b/c", origin="one"), parent])
+
+
+def test_arranging_what_is_arranged_changes_nothing() -> None:
+    assert arrange(arrange(ENTRIES)) == arrange(ENTRIES)
+
+
 @pytest.mark.parametrize("path", ["a..b", "...", "..a/b", ".hidden"])
 def test_dots_in_names_are_no_way_out(path: str) -> None:
     assert path in members(written([Entry(path)])[1])
