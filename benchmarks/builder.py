@@ -44,7 +44,7 @@ class Builder:
         done = subprocess.run(
             (sys.executable, "-m", "invoke", *arguments),
             cwd=self.tree,
-            env={**os.environ, "ACCELERAPP_CACHE_DIR": str(self.cache)},
+            env={**os.environ, "ACCELERAPP_BUILD_CACHE": str(self.cache)},
             capture_output=True,
             text=True,
             check=False,

@@ -18,7 +18,7 @@ from pipeline.assemble import LayerFacts, entries_of, facts_of
 from pipeline.cache import Cache, key_of
 from pipeline.entries import Spool
 from pipeline.errors import ImageInvalid
-from pipeline.fetch import Download, fetch_all
+from pipeline.fetch import fetch_all
 from pipeline.lock import LockedPackage
 from pipeline.oci.archive import write_archive
 from pipeline.oci.image import Format, ImageDocuments, ImageLayer, image_documents
@@ -30,7 +30,7 @@ from pipeline.recipe import Recipe
 from pipeline.report import Progress
 from pipeline.sources.bytecode import Interpreter, find_interpreter
 from pipeline.sources.closure import check_closure
-from pipeline.sources.debian.archive import MIRROR_VARIABLES
+from pipeline.sources.debian.archive import pool_download
 from pipeline.sources.elf import LinkFacts
 from pipeline.sources.requirements import LockedWheel, download_wheels
 
@@ -349,15 +349,12 @@ def _build_layer(
     root: Path,
     stop: threading.Event,
 ) -> BuiltLayer:
-    spool = Spool(cache.temporary_folder(), stopped=stop.is_set)
-    try:
+    with Spool(cache.temporary_folder(), stopped=stop.is_set) as spool:
         entries = entries_of(recipe, cache, spool, interpreter, below, root)
         facts = facts_of(entries)
         with cache.new_blob() as blob:
             written = write_layer(entries, blob.file, epoch_s=recipe.epoch_s)
             blob.keep(written.digest.removeprefix("sha256:"))
-    finally:
-        spool.close()
     record: dict[str, Any] = {
         "digest": written.digest,
         "diff_id": written.diff_id,
@@ -435,7 +432,7 @@ def _download(
         title = f"download {len(absent)} Debian packages"
         with progress.step(title, total_bytes=total) as step:
             fetch_all(
-                [_download_of(package, mirrors) for package in absent],
+                [pool_download(package, mirrors) for package in absent],
                 cache.new_blob_path,
                 _advancing(step.advance),
             )
@@ -449,16 +446,6 @@ def _download(
         if absent_wheels:
             with progress.step(f"download {len(absent_wheels)} wheels for {platform}"):
                 download_wheels(absent_wheels, plan.suite, platform, cache)
-
-
-def _download_of(package: LockedPackage, mirrors: Mirrors) -> Download:
-    return Download(
-        urls=tuple(f"{mirror}/{package.path}" for mirror in mirrors.get(package.archive, ())),
-        sha256=package.sha256,
-        size_bytes=package.size_bytes,
-        name=f"{package.name} {package.version} ({package.architecture})",
-        mirror_variable=MIRROR_VARIABLES.get(package.archive, ""),
-    )
 
 
 def _advancing(advance: Callable[[float], None]) -> Callable[[str, int], None]:

@@ -26,8 +26,8 @@ from pipeline.errors import CacheBusy
 
 
 def default_cache_folder() -> Path:
-    """Return `$ACCELERAPP_CACHE_DIR`, or the folder that this system keeps caches in."""
-    configured = os.environ.get("ACCELERAPP_CACHE_DIR")
+    """Return `$ACCELERAPP_BUILD_CACHE`, or the folder that this system keeps caches in."""
+    configured = os.environ.get("ACCELERAPP_BUILD_CACHE")
     if configured:
         return Path(configured).expanduser().absolute()
     import platformdirs

@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.cache import Cache, key_of
-from pipeline.errors import EntryPointMissing, OptionInvalid, SettingsInvalid, nearest
+from pipeline.errors import EntryPointMissing, LockTampered, OptionInvalid, SettingsInvalid, nearest
 from pipeline.lock import Contents, Lock, description_inputs, parse_lock, write_lock
 from pipeline.platforms import Platform
 from pipeline.report import Progress
 from pipeline.settings import Image, Settings, Suite, User
 from pipeline.sources.project import Project, ProjectWheel, build_wheel, lock_build_requirements
-from pipeline.sources.requirements import resolve_wheels
+from pipeline.sources.requirements import required, resolve_wheels
 from pipeline.sources.wheels import Metadata
 
 TARGET = "production"
@@ -180,17 +180,17 @@ def _lock(
     }
     path = cache.folder / "sources" / f"{settings.name}-{key_of(dict(inputs))[:12]}.lock"
     if path.exists():
-        return parse_lock(path.read_bytes(), path), path
+        try:
+            return parse_lock(path.read_bytes(), path), path
+        except LockTampered:
+            cache.damaged.append(f"lock {path.name}")
     locked = own_lock.suite(suite.name)
     images: dict[Platform, Mapping[str, Contents]] = {}
-    requirements = "\n".join(text for text in metadata.requires if "extra ==" not in text)
     for platform in platforms:
+        requirements = required(metadata.requires, suite, platform)
+        text = "\n".join(str(requirement) for requirement in requirements)
         with progress.step(f"dependencies of {settings.name} for {platform}"):
-            wheels = (
-                resolve_wheels(requirements, suite, platform, what=metadata.name)
-                if requirements
-                else ()
-            )
+            wheels = resolve_wheels(text, suite, platform, what=metadata.name) if text else ()
         images[platform] = {
             _BASE: own_lock.contents(suite.name, platform, _BASE),
             TARGET: Contents(wheels=wheels),

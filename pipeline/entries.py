@@ -7,6 +7,7 @@ in little memory.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import os
 import tempfile
@@ -14,6 +15,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
+
+from pipeline.atomic import writing
 
 
 class Kind(enum.Enum):
@@ -89,26 +92,37 @@ class Spool:
     def __init__(self, folder: Path, *, stopped: Callable[[], bool] = lambda: False) -> None:
         """Open the file in `folder`; once `stopped()`, `add` raises `KeyboardInterrupt`."""
         self._stopped = stopped
-        self._file: BinaryIO = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+        self._folder = folder
+        with writing(folder):
+            self._file: BinaryIO = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
         self._end = 0
 
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free the space; slices of this spool are unusable afterwards."""
+        with contextlib.suppress(OSError):  # What a full disk did not take is not wanted now.
+            self._file.close()
+
     def add(self, chunks: Iterator[bytes]) -> Slice:
-        """Append `chunks` and return where they are."""
+        """Append `chunks` and return where they are; raises `OutputUnwritable`."""
         if self._stopped():
             raise KeyboardInterrupt
         start = self._end
         for chunk in chunks:
-            self._file.write(chunk)
+            with writing(self._folder):
+                self._file.write(chunk)
             self._end += len(chunk)
         return Slice(self._file, start, self._end - start)
 
     def flush(self) -> None:
         """Make everything added so far readable through its slices."""
-        self._file.flush()
-
-    def close(self) -> None:
-        """Free the space; slices of this spool are unusable afterwards."""
-        self._file.close()
+        with writing(self._folder):
+            self._file.flush()
 
 
 def merge(entries: Iterable[Entry]) -> dict[str, Entry]:

@@ -22,6 +22,7 @@ from pipeline.recipe import Recipe
 from pipeline.revision import Revision
 from pipeline.settings import File, HealthCheck, Image, Settings, Suite, User, fill_in
 from pipeline.sources.project import ProjectWheel
+from pipeline.sources.requirements import required
 
 # The modules whose code decides what is in a layer.
 _BUILDER = ("entries.py", "recipe.py", "assemble.py", "oci/layer.py", "sources/**/*.py")
@@ -95,7 +96,7 @@ def make_plan(
     for target in targets:
         merged = settings.merged(target)
         wheel = project if any(i.project for i in settings.chain(target)) else None
-        labels = _labels(settings, merged, project, revision, created_s)
+        labels = _labels(settings, merged, wheel, revision, created_s)
         annotations[target] = labels
         for platform in platforms:
             layers: tuple[Recipe, ...] = ()
@@ -277,27 +278,12 @@ def _check_requirements(
     target: str,
 ) -> None:
     """Raise `LockStale` unless the image holds what the project's wheel requires."""
-    from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
 
     present = {
         canonicalize_name(locked.name): locked.version for r in layers for locked in r.wheels
     }
-    environment = {
-        "python_version": suite.python,
-        "python_full_version": f"{suite.python}.0",
-        "sys_platform": "linux",
-        "platform_system": "Linux",
-        "platform_machine": platform.kernel,
-        "os_name": "posix",
-        "implementation_name": "cpython",
-        "platform_python_implementation": "CPython",
-        "extra": "",
-    }
-    for text in wheel.metadata.requires:
-        requirement = Requirement(text)
-        if requirement.marker is not None and not requirement.marker.evaluate(environment):
-            continue
+    for requirement in required(wheel.metadata.requires, suite, platform):
         version = present.get(canonicalize_name(requirement.name))
         if version is None or not requirement.specifier.contains(version, prereleases=True):
             has = f"has {version}" if version else "does not have it"

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.atomic import file_sha256, writing
@@ -48,6 +48,10 @@ while header := read(8):
     data += importlib.util.source_hash(source) + marshal.dumps(code)
     write(struct.pack("<I", len(data)) + data)
 """
+# No site, no user folder, no working directory, a fixed seed and an environment of just
+# this: nothing of this machine gets in.  (-I would ignore the seed.)
+_ISOLATED = ("-P", "-s", "-S")
+_ENVIRONMENT = {"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"}
 _PROBE = "import sys; print(sys.implementation.name, '%d.%d' % sys.version_info[:2])"
 _EXCLUDED = matcher(
     ("usr/lib/*/gconv/**", "usr/share/**", "etc/**", "var/**", "usr/lib/*/audit/**")
@@ -70,9 +74,7 @@ def bytecode_entries(
 
     `python` is the minor version (`3.11`); paths in tracebacks are those of the image.
     """
-    modules = sorted(
-        (e for e in entries if is_module(e.path) and e.kind is Kind.FILE), key=lambda e: e.path
-    )
+    modules = _modules(entries)
     if not modules:
         return []
     compiled = _compile(modules, interpreter)
@@ -82,6 +84,24 @@ def bytecode_entries(
         for module, data in zip(modules, compiled, strict=True)
         if data is not None
     ]
+
+
+def _modules(entries: Iterable[Entry]) -> list[Entry]:
+    """Return the modules in order, with links to another module: Python looks beside the link.
+
+    A link that leads elsewhere, as Debian's sitecustomize.py does to /etc, is left to
+    whoever runs the image, who may replace what it leads to.
+    """
+    tree = {entry.path: entry for entry in entries if is_module(entry.path)}
+    found = []
+    for path, entry in sorted(tree.items()):
+        module: Entry | None = entry
+        if entry.kind is Kind.SYMLINK:
+            target = posixpath.normpath(posixpath.join("/", posixpath.dirname(path), entry.target))
+            module = tree.get(target.lstrip("/"))
+        if module is not None and module.kind is Kind.FILE:
+            found.append(replace(module, path=path))
+    return found
 
 
 _MODULE = re.compile(r"(?:usr/lib|usr/local/lib)/python3(?:\.\d+)?/.*\.py")
@@ -106,11 +126,10 @@ def _compile(modules: Sequence[Entry], interpreter: Interpreter) -> list[bytes |
             questions.write(struct.pack("<II", len(path), len(source)) + path + source)
         questions.seek(0)
         done = subprocess.run(
-            (*interpreter.argv, "-I", "-S", "-c", _COMPILER),
+            (*interpreter.argv, *_ISOLATED, "-c", _COMPILER),
             stdin=questions,
             capture_output=True,
-            # A fixed seed and an empty environment: nothing of this machine gets in.
-            env={"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"},
+            env=_ENVIRONMENT,
             check=False,
         )
     if done.returncode != 0:
@@ -155,7 +174,11 @@ def find_interpreter(
 def _runs(argv: tuple[str, ...], python: str) -> bool:
     try:
         done = subprocess.run(
-            (*argv, "-I", "-S", "-c", _PROBE), capture_output=True, text=True, check=False
+            (*argv, *_ISOLATED, "-c", _PROBE),
+            capture_output=True,
+            text=True,
+            env=_ENVIRONMENT,
+            check=False,
         )
     except OSError:
         return False
@@ -185,26 +208,25 @@ def _write_interpreter(folder: Path, locked: Mapping[str, str], cache: Cache) ->
         folder.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=".new.", dir=folder.parent))
         try:
-            spool = Spool(cache.temporary_folder())
             digests = []
             links: list[tuple[Path, str]] = []
-            for sha256 in sorted(locked.values()):
-                package = unpack(cache.blob_path(sha256), spool, exclude=_EXCLUDED)
-                spool.flush()
-                for entry in package.entries:
-                    path = work / entry.path
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    if entry.kind is Kind.FILE:
-                        path.write_bytes(entry.read())
-                        path.chmod(entry.mode | 0o600)
-                        digests.append(f"{file_sha256(path)}  {entry.path}")
-                    elif entry.kind is Kind.SYMLINK:
-                        links.append((path, _within(entry)))
+            with Spool(cache.temporary_folder()) as spool:
+                for sha256 in sorted(locked.values()):
+                    package = unpack(cache.blob_path(sha256), spool, exclude=_EXCLUDED)
+                    spool.flush()
+                    for entry in package.entries:
+                        path = work / entry.path
+                        path.parent.mkdir(parents=True, exist_ok=True)
+                        if entry.kind is Kind.FILE:
+                            path.write_bytes(entry.read())
+                            path.chmod(entry.mode | 0o600)
+                            digests.append(f"{file_sha256(path)}  {entry.path}")
+                        elif entry.kind is Kind.SYMLINK:
+                            links.append((path, _within(entry)))
             for path, target in links:
                 path.unlink(missing_ok=True)
                 path.symlink_to(target)
             (work / "sha256sums").write_text("\n".join(digests), encoding="utf-8")
-            spool.close()
             work.chmod(0o755)
             os.replace(work, folder)
         except BaseException:

@@ -25,7 +25,7 @@ from pipeline.cache import Cache, key_of
 from pipeline.errors import NotAPythonProject, ProjectBuildFailed, ProjectNotPure
 from pipeline.process import Runner, run
 from pipeline.revision import git
-from pipeline.sources.requirements import index_environment, uv_program
+from pipeline.sources.requirements import index_environment, resolution_error, uv_program
 from pipeline.sources.wheels import Metadata, read_metadata
 
 # What is never source, in a folder that git does not know.
@@ -145,8 +145,8 @@ def build_wheel(project: Project, requirements: Sequence[str], cache: Cache) -> 
         if not filename.endswith("-none-any.whl"):
             raise ProjectNotPure(
                 f"the project's own wheel, {filename}, holds code compiled for one machine",
-                hint="build it with '--engine docker' semantics in mind: publish a wheel for each "
-                "platform and require it, or keep the extension in a package of its own",
+                hint="move the extension to a package of its own, publish its wheels for every "
+                "platform, and require it",
             )
         data = (out / filename).read_bytes()
     sha256 = cache.store(data)
@@ -171,8 +171,6 @@ def lock_build_requirements(
 
 
 def _compile_for_host(requires: Sequence[str], runner: Runner) -> tuple[str, ...]:
-    from pipeline.sources.requirements import _explained
-
     if not requires:
         return ()
     argv = (
@@ -182,7 +180,7 @@ def _compile_for_host(requires: Sequence[str], runner: Runner) -> tuple[str, ...
     )  # fmt: skip
     done = runner(argv, env=index_environment(runner), stdin="\n".join(requires).encode())
     if not done.ok:
-        raise _explained(done, "the project's build-system.requires", "")
+        raise resolution_error(done, "the project's build-system.requires", "")
     joined = done.stdout.replace("\\\n", " ")
     return tuple(" ".join(line.split()) for line in joined.splitlines() if line.strip())
 
@@ -213,9 +211,7 @@ def _environment(requirements: Sequence[str], cache: Cache, *, runner: Runner = 
         for argv, stdin in steps:
             done = runner(argv, env=environment, stdin=stdin)
             if not done.ok:
-                from pipeline.sources.requirements import _explained
-
-                raise _explained(done, "the project's build environment", "")
+                raise resolution_error(done, "the project's build environment", "")
         write_atomically(complete, listing)
     return python
 

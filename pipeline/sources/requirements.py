@@ -13,10 +13,10 @@ import shutil
 import sys
 import tempfile
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.atomic import file_sha256
 from pipeline.cache import Cache
@@ -31,6 +31,9 @@ from pipeline.errors import (
 from pipeline.platforms import Platform
 from pipeline.process import Completed, Runner, run
 from pipeline.settings import Suite
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,32 @@ def index_environment(runner: Runner = run) -> Mapping[str, str]:
     return environment
 
 
+def required(requires: Iterable[str], suite: Suite, platform: Platform) -> tuple[Requirement, ...]:
+    """Return those of a wheel's `Requires-Dist` that hold in an image, without extras."""
+    from packaging.requirements import Requirement
+
+    environment = {
+        "extra": "",
+        "implementation_name": "cpython",
+        "implementation_version": f"{suite.python}.0",
+        "os_name": "posix",
+        "platform_machine": platform.kernel,
+        "platform_python_implementation": "CPython",
+        "platform_release": "",
+        "platform_system": "Linux",
+        "platform_version": "",
+        "python_full_version": f"{suite.python}.0",
+        "python_version": suite.python,
+        "sys_platform": "linux",
+    }
+    parsed = (Requirement(text) for text in requires)
+    return tuple(
+        requirement
+        for requirement in parsed
+        if requirement.marker is None or requirement.marker.evaluate(environment)
+    )
+
+
 def compile_requirements(
     source: Path, output: Path, *, python: str, root: Path, upgrade: bool, runner: Runner = run
 ) -> None:
@@ -97,7 +126,7 @@ def compile_requirements(
     ]  # fmt: skip
     done = runner(tuple(argv), cwd=root, env=index_environment(runner))
     if not done.ok:
-        raise _explained(done, f"{source.name}", "")
+        raise resolution_error(done, f"{source.name}", "")
 
 
 def resolve_wheels(
@@ -126,7 +155,7 @@ def resolve_wheels(
         )  # fmt: skip
         done = runner(argv, env=index_environment(runner))
         if not done.ok:
-            raise _explained(done, what, f" on {platform} with Python {suite.python}")
+            raise resolution_error(done, what, f" on {platform} with Python {suite.python}")
         document = tomllib.loads(output.read_text(encoding="utf-8"))
     # uv compares hashes when it installs, and this only resolves.
     hashes = frozenset(re.findall(r"--hash=sha256:([0-9a-f]{64})", requirements))
@@ -260,8 +289,11 @@ def _download_failed(done: Completed, names: str) -> PipelineError:
     )
 
 
-def _explained(done: Completed, what: str, where: str) -> PipelineError:
-    """Turn uv's explanation into the error that it means."""
+def resolution_error(done: Completed, what: str, where: str) -> PipelineError:
+    """Return the error that uv's explanation means.
+
+    `what` names what was resolved, `where` adds for which target: " on linux/arm64".
+    """
     text = " ".join(done.stderr.split())
     for pattern in (
         r"[Ww]heels are required for `([^`]+)`",
@@ -269,7 +301,7 @@ def _explained(done: Completed, what: str, where: str) -> PipelineError:
         r"(?:Because|and) (?:only )?(\S+) (?:has|have) no (?:usable )?wheels",
     ):
         if found := re.search(pattern, text):
-            return _no_wheel(found[1], where)
+            return _no_wheel(re.split(r"[<>=!~,;\[]", found[1])[0], where)
     if re.search(r"Failed to fetch|client error|the network was disabled", text):
         return NetworkUnavailable(
             f"{what} cannot be resolved: the package index is not reachable",

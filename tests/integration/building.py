@@ -59,7 +59,7 @@ class Checkout:
     def variables(self) -> dict[str, str]:
         """Return the environment of the command."""
         changes = {"SOURCE_DATE_EPOCH": None, **(self.environment or {})}
-        merged = {**os.environ, **changes, "ACCELERAPP_CACHE_DIR": str(self.cache)}
+        merged = {**os.environ, **changes, "ACCELERAPP_BUILD_CACHE": str(self.cache)}
         return {name: value for name, value in merged.items() if value is not None}
 
     def invoke(

@@ -230,7 +230,9 @@ def test_cold_cache_without_network_says_what_it_needs(
     warm: Checkout, tmp_path: Path, output: Path
 ) -> None:
     cold = replace(without_network(warm), cache=tmp_path / "cache")
-    cold = replace(cold, environment={**NOWHERE, "ACCELERAPP_DEBIAN_MIRROR": f"{DEAD_PROXY}/debian"})
+    cold = replace(
+        cold, environment={**NOWHERE, "ACCELERAPP_DEBIAN_MIRROR": f"{DEAD_PROXY}/debian"}
+    )
     done = cold.invoke("build", "--target", "base", "--output", output)
     assert_refused(done, 41, "ACCELERAPP_", output=output)
     done = cold.invoke("build", "--output", output)
@@ -275,9 +277,7 @@ def test_source_whose_pyproject_is_not_toml(
     assert_refused(done, 50, "is not TOML", output=output)
 
 
-def test_source_without_anything_to_run(
-    repository: Checkout, tmp_path: Path, output: Path
-) -> None:
+def test_source_without_anything_to_run(repository: Checkout, tmp_path: Path, output: Path) -> None:
     source = write_project(tmp_path / "small", [])
     edit(replace(repository, folder=source), "pyproject.toml", "[project.scripts]\n", "[x]\n")
     done = repository.invoke("build", "--source", source, "--output", output)
@@ -344,7 +344,7 @@ def test_output_that_holds_other_things(repository: Checkout, output: Path) -> N
 @needs_root
 @pytest.mark.parametrize(
     ("options", "reason"),
-    [("ro", "Read-only file system"), ("size=4m", "No space left on device")],
+    [("ro", "read-only file system"), ("size=4m", "no space left on device")],
     ids=["read-only", "full"],
 )
 @pytest.mark.parametrize("flag", ["--output", "--archive"])
@@ -402,7 +402,8 @@ def test_interrupted_build_leaves_old_or_new(
         after_s = dice.uniform(0.5, longest_s)
         code, stderr = interrupt(checkout, output, number, after_s)
         codes.append(code)
-        assert code in ((0, 130) if number is signal.SIGINT else (0, -signal.SIGKILL)), stderr
+        # -SIGINT: it came when Python was starting or done, and nobody was there to say 130.
+        assert code in ((0, 130, -number) if number is signal.SIGINT else (0, -number)), stderr
         assert "Traceback" not in stderr, f"after {after_s:.2f} s:\n{stderr}"
         assert whole_layout(output / "production") in (old, new), f"after {after_s:.2f} s"
         again = digests(checkout.build("--platform", "all", "--output", output))
@@ -415,9 +416,7 @@ def test_interrupted_build_leaves_old_or_new(
     assert set(codes) != {0}, "no build was interrupted"
 
 
-def test_two_builds_at_once_share_an_output(
-    warm: Checkout, tmp_path: Path, output: Path
-) -> None:
+def test_two_builds_at_once_share_an_output(warm: Checkout, tmp_path: Path, output: Path) -> None:
     expected = digests(warm.build("--platform", "all", "--output", tmp_path / "alone"))
     checkout = replace(warm, cache=tmp_path / "cache")
     seed_cache(warm.cache, checkout.cache)
@@ -430,9 +429,7 @@ def test_two_builds_at_once_share_an_output(
     assert whole_layout(output / "production") == expected["production"]
 
 
-def test_two_different_builds_at_once_leave_one_of_them(
-    warm: Checkout, output: Path
-) -> None:
+def test_two_different_builds_at_once_leave_one_of_them(warm: Checkout, output: Path) -> None:
     other = replace(warm, environment={"SOURCE_DATE_EPOCH": "1700000000"})
     command = ("build", "--json", "--platform", "all", "--output", output)
     made = set()

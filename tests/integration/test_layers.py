@@ -127,7 +127,8 @@ def test_no_layer_knows_the_machine_that_made_it(
     ]
     assert not found
     names = [
-        f"{member.name} -> {member.linkname}" for member in image_of(target, platform).tree().values()
+        f"{member.name} -> {member.linkname}"
+        for member in image_of(target, platform).tree().values()
     ]
     assert not [name for name in names for needle in needles if needle.decode() in name]
 
@@ -230,9 +231,7 @@ def test_every_elf_file_is_for_the_platform(
 
 
 @every_image
-def test_symbolic_links_lead_somewhere(
-    image_of: ImageOf, target: str, platform: Platform
-) -> None:
+def test_symbolic_links_lead_somewhere(image_of: ImageOf, target: str, platform: Platform) -> None:
     tree = image_of(target, platform).tree()
     dangling = []
     for name, member in tree.items():

@@ -166,9 +166,7 @@ def test_one_archive_has_every_platform_for_docker_and_for_oci_readers(
 def test_docker_format_is_read_and_keeps_its_health_check(
     repository: Checkout, skopeo: Path, tmp_path: Path, platform: Platform
 ) -> None:
-    repository.build(
-        "--format", "docker", "--platform", "all", "--output", tmp_path / "layouts"
-    )
+    repository.build("--format", "docker", "--platform", "all", "--output", tmp_path / "layouts")
     layout = tmp_path / "layouts" / "production"
     override = ("--override-arch", platform.architecture)
     config = json.loads(run([skopeo, *override, "inspect", "--config", "--raw", f"oci:{layout}"]))

@@ -30,7 +30,13 @@ class Published:
 
 
 PROJECTS = (
-    Published("httpie", "setuptools", ("--help",), "cli sessions", entrypoint="httpie"),
+    Published(
+        "httpie",
+        "setuptools",
+        ("--help",),
+        "Managing interface for the HTTPie itself",
+        entrypoint="httpie",
+    ),
     Published("httpie", "setuptools", ("--version",), "3.2.4", entrypoint="http"),
     Published("mkdocs", "hatchling", ("--help",), "Project documentation with Markdown."),
     Published("mkdocs", "hatchling", ("--version",), "mkdocs, version 1.6.1"),

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from pipeline.errors import (
@@ -28,7 +29,7 @@ from pipeline.errors import (
 )
 from pipeline.fetch import Download, Progress, fetch_all, fetch_bytes
 from pipeline.platforms import Platform
-from pipeline.sources.debian.control import Package, PackageIndex, paragraphs, parse_paragraph
+from pipeline.sources.debian.control import PackageIndex, paragraphs, parse_paragraph
 
 MIRROR_VARIABLES = {
     "debian": "ACCELERAPP_DEBIAN_MIRROR",
@@ -143,7 +144,26 @@ def _read(path: Path) -> str:
         return ""
 
 
-def pool_download(package: Package, mirrors: Mirrors) -> Download:
+class PoolFile(Protocol):
+    """A package of an archive's pool: one of an index, or one of a lock."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def architecture(self) -> str: ...
+    @property
+    def archive(self) -> str: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def size_bytes(self) -> int: ...
+
+
+def pool_download(package: PoolFile, mirrors: Mirrors) -> Download:
     """Return how to fetch a package's `.deb` from the mirrors of its archive."""
     return Download(
         urls=tuple(f"{mirror}/{package.path}" for mirror in mirrors.get(package.archive, ())),

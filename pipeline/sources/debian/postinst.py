@@ -185,7 +185,8 @@ def _effects(package: str, audit: Audit, tree: Mapping[str, Entry]) -> Iterator[
     for path, mode in audit.folders.items():
         yield directory(path, mode, origin=package)
     for path, source in audit.copies.items():
-        if (original := tree.get(source)) is not None:
+        original = tree.get(source)
+        if original is not None and original.kind is Kind.FILE:
             yield Entry(path, content=original.content, origin=package)
     for path, text in audit.texts.items():
         yield Entry(path, content=text.encode(), origin=package)
@@ -204,8 +205,9 @@ def _certificates(package: str, tree: Mapping[str, Entry]) -> Iterator[Entry]:
     """Yield the bundle as update-ca-certificates(8) makes it, and OpenSSL's way to it."""
     parts = []
     for path in sorted(tree):
-        if path.startswith("usr/share/ca-certificates/") and path.endswith(".crt"):
-            content = tree[path].read() if tree[path].kind is Kind.FILE else b""
+        is_file = tree[path].kind is Kind.FILE
+        if is_file and path.startswith("usr/share/ca-certificates/") and path.endswith(".crt"):
+            content = tree[path].read()
             parts.append(content if content.endswith(b"\n") else content + b"\n")
     bundle = "etc/ssl/certs/ca-certificates.crt"
     yield Entry(bundle, content=b"".join(parts), origin=package)

@@ -327,12 +327,12 @@ def test_usage_counts_each_part(cache: Cache) -> None:
 def test_the_cache_is_where_the_environment_says(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("ACCELERAPP_CACHE_DIR", str(tmp_path / "mine"))
+    monkeypatch.setenv("ACCELERAPP_BUILD_CACHE", str(tmp_path / "mine"))
     assert default_cache_folder() == tmp_path / "mine"
-    monkeypatch.setenv("ACCELERAPP_CACHE_DIR", "relative")
+    monkeypatch.setenv("ACCELERAPP_BUILD_CACHE", "relative")
     monkeypatch.chdir(tmp_path)
     assert default_cache_folder() == tmp_path / "relative"
-    monkeypatch.setenv("ACCELERAPP_CACHE_DIR", "")
+    monkeypatch.setenv("ACCELERAPP_BUILD_CACHE", "")
     assert default_cache_folder().name == "accelerapp"
 
 

@@ -64,7 +64,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(
         pipeline.sources.project, "_environment", lambda _lines, _cache: Path(sys.executable)
     )
-    monkeypatch.setenv("ACCELERAPP_CACHE_DIR", str(world.cache.folder))
+    monkeypatch.setenv("ACCELERAPP_BUILD_CACHE", str(world.cache.folder))
     monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
     monkeypatch.chdir(tmp_path)
     return world

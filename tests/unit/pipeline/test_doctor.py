@@ -33,7 +33,7 @@ class Programs:
 
 @pytest.fixture(autouse=True)
 def cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    monkeypatch.setenv("ACCELERAPP_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("ACCELERAPP_BUILD_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
 

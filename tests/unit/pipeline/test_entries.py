@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pipeline.entries import Entry, Kind, Slice, Spool, directory, merge, symlink
+from pipeline.errors import OutputUnwritable
 
 
 @pytest.fixture
-def spool(tmp_path: Path) -> Spool:
-    return Spool(tmp_path)
+def spool(tmp_path: Path) -> Iterator[Spool]:
+    with Spool(tmp_path) as spool:
+        yield spool
 
 
 def test_a_slice_reads_its_part_of_a_file_and_no_more(tmp_path: Path) -> None:
@@ -35,7 +39,6 @@ def test_an_entry_reads_the_same_from_memory_and_from_disk(spool: Spool) -> None
     assert memory.size_bytes == disk.size_bytes == 5
     for start, length in [(0, None), (1, 2), (4, 10), (5, None), (9, 1), (0, 0)]:
         assert memory.read(start, length) == disk.read(start, length)
-    spool.close()
 
 
 def test_slices_are_read_from_several_threads(spool: Spool) -> None:
@@ -52,24 +55,36 @@ def test_slices_are_read_from_several_threads(spool: Spool) -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
-    spool.close()
 
 
-def test_a_spool_leaves_no_file_behind(tmp_path: Path) -> None:
-    spool = Spool(tmp_path)
+def test_a_spool_leaves_no_file_behind(spool: Spool, tmp_path: Path) -> None:
     spool.add(iter([b"x"]))
     assert list(tmp_path.iterdir()) == []
-    spool.close()
 
 
 def test_a_spool_that_is_told_to_stop_takes_nothing_more(tmp_path: Path) -> None:
     stopped = [False]
-    spool = Spool(tmp_path, stopped=lambda: stopped[0])
-    spool.add(iter([b"x"]))
-    stopped[0] = True
-    with pytest.raises(KeyboardInterrupt):
-        spool.add(iter([b"y"]))
-    spool.close()
+    with Spool(tmp_path, stopped=lambda: stopped[0]) as spool:
+        spool.add(iter([b"x"]))
+        stopped[0] = True
+        with pytest.raises(KeyboardInterrupt):
+            spool.add(iter([b"y"]))
+
+
+@pytest.mark.parametrize("size_bytes", [1, 1_000_000], ids=["when flushed", "when written"])
+def test_a_disk_that_is_full_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size_bytes: int
+) -> None:
+    full = Path("/dev/full")
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda dir: full.open("wb"))
+
+    def fill() -> None:
+        with Spool(tmp_path) as spool:
+            spool.add(iter([bytes(size_bytes)]))
+            spool.flush()
+
+    with pytest.raises(OutputUnwritable, match=f"{tmp_path} cannot be written: no space left"):
+        fill()
 
 
 def test_directories_and_links_have_their_usual_modes() -> None:
@@ -124,4 +139,3 @@ def test_contents_on_disk_are_compared_with_those_in_memory(spool: Spool) -> Non
     assert merge([Entry("a", content=part), Entry("a", content=b"same")])
     with pytest.raises(ValueError, match="'a' comes from"):
         merge([Entry("a", content=part), Entry("a", content=b"else")])
-    spool.close()

@@ -8,6 +8,7 @@ import io
 import random
 import tarfile
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -76,18 +77,17 @@ def test_the_order_of_entries_changes_nothing(seed: int) -> None:
 
 
 def test_contents_on_disk_and_in_memory_give_the_same_bytes(tmp_path: Path) -> None:
-    spool = Spool(tmp_path)
-    spool.add(iter([b"something before"]))
-    spooled = [
-        Entry(e.path, e.kind, e.mode, spool.add(iter([e.read()])), e.target, e.uid, e.gid)
-        if e.kind is Kind.FILE
-        else e
-        for e in ENTRIES
-    ]
-    spool.flush()
-    assert all(isinstance(e.content, Slice) for e in spooled if e.kind is Kind.FILE)
-    assert written(spooled) == written(ENTRIES)
-    spool.close()
+    with Spool(tmp_path) as spool:
+        spool.add(iter([b"something before"]))
+        spooled = [
+            replace(entry, content=spool.add(iter([entry.read()])))
+            if entry.kind is Kind.FILE
+            else entry
+            for entry in ENTRIES
+        ]
+        spool.flush()
+        assert all(isinstance(e.content, Slice) for e in spooled if e.kind is Kind.FILE)
+        assert written(spooled) == written(ENTRIES)
 
 
 def test_parents_are_added_and_come_first() -> None:

@@ -425,7 +425,7 @@ error: Couldn't parse requirement in `requirements.txt` at position 0
 
 UV_ERRORS: list[tuple[str, type[PipelineError], str]] = [
     (NO_WHEELS, WheelMissing, "'pycrypto' has no wheel that fits on linux/arm64 with Python 3.11"),
-    (OLD_WHEELS, WheelMissing, "'pywin32<=302' has no wheel"),
+    (OLD_WHEELS, WheelMissing, "'pywin32' has no wheel"),
     (UNKNOWN, ResolutionFailed, "requires 'this-is-nothing', which the package index does not"),
     (TOO_HIGH, ResolutionFailed, "Because only bottle<=0.13.4 is available and you require"),
     (CONFLICT, ResolutionFailed, "Because you require bottle<0.13 and bottle>=0.13"),

@@ -19,7 +19,7 @@ from tests.unit.pipeline.tasks.test_namespace import run
 @pytest.fixture(autouse=True)
 def _elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ACCELERAPP_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("ACCELERAPP_BUILD_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture

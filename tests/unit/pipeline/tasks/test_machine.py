@@ -23,7 +23,7 @@ TOOLS = (
 
 @pytest.fixture
 def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cache:
-    monkeypatch.setenv("ACCELERAPP_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("ACCELERAPP_BUILD_CACHE", str(tmp_path / "cache"))
     return Cache(tmp_path / "cache")
 
 
