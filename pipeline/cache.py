@@ -220,7 +220,7 @@ class Cache:
     def _prunable(self) -> Iterator[Path]:
         yield from self.blobs.glob("*/*")
         yield from (self.folder / "records").glob("*/*")
-        for folder in ("environments", "interpreters", "tmp"):
+        for folder in ("environments", "interpreters", "logs", "sources", "tmp"):
             yield from (self.folder / folder).glob("*")
 
 

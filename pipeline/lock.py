@@ -20,7 +20,7 @@ from pipeline.atomic import write_atomically
 from pipeline.cache import key_of
 from pipeline.errors import LockMissing, LockStale, LockTampered
 from pipeline.platforms import Platform
-from pipeline.settings import Image, Settings, Suite
+from pipeline.settings import Image, Settings, Suite, fill_in
 from pipeline.sources.requirements import LockedWheel
 
 SCHEMA = 1
@@ -99,8 +99,10 @@ def description_inputs(settings: Settings, build_requires: Sequence[str]) -> Map
         inputs[f"suites.{suite.name}"] = key_of(_suite_input(suite))
     for name in settings.local_images():
         inputs[f"images.{name}"] = key_of(_image_input(settings.images[name]))
-        if requirements := settings.images[name].requirements:
-            inputs[requirements] = _requirements_digest(settings.root / requirements, requirements)
+        for suite in settings.suites.values():
+            if requirements := fill_in(settings.images[name].requirements or "", suite):
+                path = settings.root / requirements
+                inputs[requirements] = _requirements_digest(path, requirements)
     if build_requires:
         inputs["pyproject.toml build-system.requires"] = key_of(list(build_requires))
     return inputs

@@ -20,7 +20,7 @@ from pipeline.oci.image import Configuration, timestamp
 from pipeline.platforms import Platform
 from pipeline.recipe import Recipe
 from pipeline.revision import Revision
-from pipeline.settings import File, HealthCheck, Image, Settings, Suite, User, fill_in
+from pipeline.settings import File, HealthCheck, Image, Settings, Suite, User
 from pipeline.sources.project import ProjectWheel
 from pipeline.sources.requirements import required
 
@@ -85,6 +85,7 @@ def make_plan(
     None where no Linux program can run.  Raises `UnknownTarget`, `LockStale` and
     `EntryPointMissing`.
     """
+    settings = settings.filled(suite)
     locked = lock.suite(suite.name)
     epoch_s = locked.epoch_s
     created_s = revision.commit_s if revision.commit_s is not None else epoch_s
@@ -110,7 +111,7 @@ def make_plan(
                     target=target,
                     platform=platform,
                     layers=layers,
-                    configuration=_configuration(merged, suite, labels),
+                    configuration=_configuration(merged, labels),
                     interpreter=locked.interpreter.get(host, ()) if host is not None else (),
                 )
             )
@@ -138,7 +139,7 @@ def _recipes(
 ) -> tuple[Recipe, ...]:
     """Return the layers that `image` adds: packages, dependencies, application."""
     found: list[Recipe] = []
-    links = tuple(sorted((path, fill_in(to, suite)) for path, to in image.links.items()))
+    links = tuple(sorted(image.links.items()))
     user = settings.merged(image.name).user or User()
 
     def add(kind: str, **parts: object) -> None:
@@ -157,9 +158,8 @@ def _recipes(
         found.append(replace(recipe, key=_key(recipe, settings.root)))
 
     if contents.packages:
-        exclude = tuple(fill_in(glob, suite) for glob in image.exclude)
         kind = "packages" if below else "base"
-        add(kind, packages=contents.packages, exclude=exclude, links=links)
+        add(kind, packages=contents.packages, exclude=image.exclude, links=links)
         links = ()
     if contents.wheels:
         add("dependencies", wheels=contents.wheels)
@@ -169,7 +169,7 @@ def _recipes(
         add(
             "application",
             project=wheel,
-            files=tuple(replace(file, path=fill_in(file.path, suite)) for file in image.files),
+            files=image.files,
             directories=owned,
             links=links,
             user=user,
@@ -245,24 +245,21 @@ def _labels(
     return dict(sorted(labels.items()))
 
 
-def _configuration(image: Image, suite: Suite, labels: Mapping[str, str]) -> Configuration:
-    def filled(values: Sequence[str] | None) -> tuple[str, ...]:
-        return tuple(fill_in(value, suite) for value in values or ())
-
+def _configuration(image: Image, labels: Mapping[str, str]) -> Configuration:
     health = image.healthcheck or HealthCheck(test=())
     user = image.user or User()
     return Configuration(
         # Numeric, so that Kubernetes can see that it is not root.
         user=f"{user.uid}:{user.gid}" if user.uid else "",
-        environment={name: fill_in(value, suite) for name, value in image.environment.items()},
-        entrypoint=filled(image.entrypoint),
-        command=filled(image.command),
+        environment=image.environment,
+        entrypoint=tuple(image.entrypoint or ()),
+        command=tuple(image.command or ()),
         workdir=image.workdir or "",
         ports=image.ports,
         volumes=image.volumes,
         labels=labels,
         stop_signal=image.stop_signal or "",
-        health_test=filled(health.test),
+        health_test=health.test,
         health_interval_s=health.interval_s,
         health_timeout_s=health.timeout_s,
         health_start_period_s=health.start_period_s,

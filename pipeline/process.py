@@ -63,10 +63,11 @@ def run(
             capture_output=True,
             check=False,
         )
-    except FileNotFoundError:
-        raise ToolMissing(
-            f"'{argv[0]}' is not installed", hint="install it, or put it on PATH"
-        ) from None
+    except (FileNotFoundError, PermissionError) as error:
+        if cwd is not None and not cwd.is_dir():
+            raise
+        wrong = "is not installed" if isinstance(error, FileNotFoundError) else "cannot be run"
+        raise ToolMissing(f"'{argv[0]}' {wrong}", hint="install it, or put it on PATH") from None
     return Completed(
         argv,
         done.returncode,

@@ -131,7 +131,7 @@ def _refuse_unused_omissions(settings: Settings, loaded: Mapping[str, LoadedSuit
             # What is wrong with the packages themselves is said first.
             resolve_all(roots, loaded[suite.name].indexes, omit=omit)
             without_effect = unused_omissions(roots, loaded[suite.name].indexes, omit=omit)
-            unused &= {glob for glob in image.omit if fill_in(glob, suite) in without_effect}
+            unused &= {name for name in image.omit if fill_in(name, suite) in without_effect}
         if unused:
             raise SettingsInvalid(
                 f"{settings.path}: images.{name}.omit names '{min(unused)}', which nothing "
@@ -143,6 +143,7 @@ def _refuse_unused_omissions(settings: Settings, loaded: Mapping[str, LoadedSuit
 def _lock_suite(
     settings: Settings, suite: Suite, loaded: LoadedSuite, progress: Progress
 ) -> LockedSuite:
+    settings = settings.filled(suite)
     epoch_s = max(int(release.date.timestamp()) for release in loaded.releases)
     with progress.step(f"{suite.name}: packages"):
         packages = {

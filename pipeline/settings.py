@@ -10,7 +10,7 @@ import re
 import string
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -170,6 +170,11 @@ class Settings:
             chain.insert(0, self.images[base])
         return tuple(chain)
 
+    def filled(self, suite: Suite) -> Settings:
+        """Return the description with `{python}` and `{suite}` filled in everywhere."""
+        images = {name: _filled(image, suite) for name, image in self.images.items()}
+        return replace(self, images=images, labels=_filled(self.labels, suite))
+
     def local_images(self) -> tuple[str, ...]:
         """Return the names of the images that need no registry."""
 
@@ -276,6 +281,20 @@ def fill_in(text: str, suite: Suite) -> str:
     return text.replace("{python}", suite.python).replace("{suite}", suite.name)
 
 
+def _filled(value: Any, suite: Suite) -> Any:
+    """Return a value of the description with the placeholders of all its texts filled in."""
+    if isinstance(value, str):
+        return fill_in(value, suite)
+    if isinstance(value, tuple):
+        return tuple(_filled(part, suite) for part in value)
+    if isinstance(value, dict):
+        return {fill_in(key, suite): _filled(part, suite) for key, part in value.items()}
+    if isinstance(value, Image | File | HealthCheck | User):
+        parts = {part.name: getattr(value, part.name) for part in fields(value)}
+        return replace(value, **{name: _filled(part, suite) for name, part in parts.items()})
+    return value
+
+
 def _platforms(table: _Table) -> tuple[Platform, ...]:
     values = table.strings("platforms")
     if not values or "all" in values:
@@ -337,8 +356,16 @@ def _image(name: str, table: _Table) -> Image:
         if not re.fullmatch(r"[1-9][0-9]{0,4}(/(tcp|udp))?", port) or int(number) > 65535:
             raise table.wrong("ports", f"'{port}' is not a port", 'write it as "8000/tcp"')
     links = table.mapping("links")
-    for link in links:
+    for link, target in links.items():
         table.check_absolute("links", link)
+        if not target:
+            raise table.wrong("links", f"'{link}' points at nothing", "name what it points at")
+    environment = table.mapping("environment")
+    for variable in environment:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", variable):
+            raise table.wrong(
+                "environment", f"'{variable}' is not a variable", "write it as HTTP_PORT"
+            )
     image = Image(
         name=name,
         description=table.text("description", default=""),
@@ -352,7 +379,7 @@ def _image(name: str, table: _Table) -> Image:
         directories=table.absolutes("directories"),
         links=links,
         user=user,
-        environment=table.mapping("environment"),
+        environment=environment,
         workdir=table.absolute("workdir", default="") or None,
         ports=tuple(p if "/" in p else f"{p}/tcp" for p in ports),
         volumes=table.absolutes("volumes"),
@@ -528,11 +555,11 @@ class _Table:
 
     def _check_placeholders(self, key: str, value: str) -> None:
         try:
-            names = [name for _, name, _, _ in string.Formatter().parse(value) if name is not None]
+            parts = list(string.Formatter().parse(value))
         except ValueError:
             return  # A lone brace is not a placeholder.
-        for name in names:
-            if name not in ("python", "suite"):
+        for _, name, form, conversion in parts:
+            if name is not None and (name not in ("python", "suite") or form or conversion):
                 raise self.wrong(
                     key, f"unknown placeholder '{{{name}}}'", "use {python} or {suite}"
                 )

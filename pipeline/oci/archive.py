@@ -6,6 +6,7 @@ at the same blobs that `index.json` (read by skopeo, containerd and newer engine
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -55,15 +56,12 @@ def _entries(
     documents = {d.descriptor.digest: d.data for image in images for d in image.documents()}
     entries.extend(Entry(_member(digest), content=data) for digest, data in documents.items())
     digests = dict.fromkeys(digest for image in images for digest in image.layer_digests())
-    files = [(digest, blob(digest).open("rb")) for digest in digests]
-    try:
-        for digest, file in files:
+    with contextlib.ExitStack() as opened:
+        for digest in digests:
+            file = opened.enter_context(blob(digest).open("rb"))
             size_bytes = os.fstat(file.fileno()).st_size
             entries.append(Entry(_member(digest), content=Slice(file, 0, size_bytes)))
         yield from arrange(entries)
-    finally:
-        for _, file in files:
-            file.close()
 
 
 def _member(digest: str) -> str:

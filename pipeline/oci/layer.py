@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from pipeline.entries import Entry, Kind, directory
-from pipeline.errors import CompressorChanged
+from pipeline.errors import CompressorChanged, ToolMissing
 
 # The tar is cut every 4 MiB and each part becomes a gzip member of its own
 # (RFC 1952, 2.2), so memory is bounded and both cores can work.
@@ -85,8 +85,13 @@ def write_layer(entries: Iterable[Entry], out: BinaryIO, *, epoch_s: int) -> Lay
 
 def compress(data: bytes) -> bytes:
     """Return `data` as one gzip member with a header that names no time, file or system."""
-    import deflate
-
+    try:
+        import deflate
+    except ImportError:
+        raise ToolMissing(
+            "the Python package deflate, which compresses layers, is not installed",
+            hint="pip install -r requirements/dev.txt",
+        ) from None
     return bytes(deflate.gzip_compress(data, _LEVEL))
 
 

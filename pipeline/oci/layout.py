@@ -105,6 +105,7 @@ def write_layout(folder: Path, image: NamedImage, blob: BlobSource) -> None:
     A folder that is not there appears whole; one that is there is taken over as
     described above.  Concurrent writers of one folder wait for each other.
     """
+    folder = folder.resolve()  # What a link points at is replaced, not the link.
     with writing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with (folder.parent / ".lock").open("ab") as guard:

@@ -89,19 +89,22 @@ VARIATIONS = (
         umask=0o077,
         environment={"USER": "somebody", "LOGNAME": "somebody"},
     ),
-    Variation("another user, in a user namespace", prefix=("unshare", "--user"), quick=False),
+    Variation("another user, in a user namespace", prefix=("unshare", "--user")),
 )
 
 
 def other_pythons() -> Iterator[Variation]:
-    """Yield a variation for each Python of another version here that could run the tasks."""
-    found = {}
+    """Yield a variation for each Python of another version here that could run the tasks.
+
+    They are looked for on PATH, and first in the folders of `ACCELERAPP_TEST_PYTHONS`.
+    """
+    folders = os.environ.get("ACCELERAPP_TEST_PYTHONS", "").split(os.pathsep)
+    found: dict[str, str] = {}
     for minor in range(11, 16):
-        for folder in os.environ.get("ACCELERAPP_TEST_PYTHONS", "").split(os.pathsep):
-            candidates = [Path(folder) / f"python3.{minor}"] if folder else []
-            for path in (*candidates, shutil.which(f"python3.{minor}")):
-                if path and _imports(str(path)):
-                    found.setdefault(_version(str(path)), str(path))
+        for folder in (*filter(None, folders), None):
+            python = shutil.which(f"python3.{minor}", path=folder)
+            if python and _imports(python):
+                found.setdefault(_version(python), python)
     found.pop(_version(sys.executable), None)
     for version, path in sorted(found.items()):
         yield Variation(f"run by Python {version}", python=path)
