@@ -309,7 +309,9 @@ def test_development_runs_the_application_s_tests(workshop: Container) -> None:
 
 
 @native_only
-@pytest.mark.parametrize("check", ["mypy -c 'x: int = 1'", "ruff check --isolated /app/src"])
+@pytest.mark.parametrize(
+    "check", ["mypy -c 'x: int = 1'", "ruff check --isolated --select F /app/src"]
+)
 def test_development_s_checkers_start(workshop: Container, check: str) -> None:
     tool = check.split()[0]
     assert execute(workshop, tool, "--version").startswith(tool)

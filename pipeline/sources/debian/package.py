@@ -185,7 +185,8 @@ def _tar_members(name: str, stream: BinaryIO) -> Iterator[tuple[tarfile.TarInfo,
     if compression not in ("", "gz", "xz", "bz2"):
         raise ValueError(f"{name} is compressed with {compression}, which is not supported")
     mode = cast("typing.Literal['r|*']", f"r|{compression}")
-    with tarfile.open(fileobj=stream, mode=mode, bufsize=_CHUNK) as archive:
+    # Names are UTF-8 (Debian Policy 10.10), whatever the locale here is.
+    with tarfile.open(fileobj=stream, mode=mode, bufsize=_CHUNK, encoding="utf-8") as archive:
         for info in archive:
             content = archive.extractfile(info) if info.isreg() else None
             yield info, content or io.BytesIO()
