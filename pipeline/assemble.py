@@ -85,7 +85,8 @@ def entries_of(
         raise ImageInvalid(
             f"the {recipe.kind} layer of '{recipe.image}' for {recipe.platform} "
             f"cannot be laid out: {error}",
-            hint="leave one of the two out with 'exclude' or 'files' in images.toml",
+            hint="leave one of two packages' files out with 'exclude' in images.toml, or require "
+            "versions of wheels that do not share the path",
         ) from error
 
 
@@ -210,6 +211,11 @@ def source_files(file: File, root: Path) -> list[tuple[str, Path, int]]:
     Raises `SettingsInvalid` when there is nothing.
     """
     source = root / file.source
+    if source.exists() and not source.resolve().is_relative_to(root.resolve()):
+        raise SettingsInvalid(
+            f"images.toml puts '{file.source}' into an image; it lies outside of the repository",
+            hint="copy it into the repository",
+        )
     if source.is_file():
         return [("", source, _mode(source, file.mode))]
     found = [

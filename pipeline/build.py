@@ -6,6 +6,7 @@ that is unchanged costs the reading of its blobs; nothing is taken on trust.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,7 +21,7 @@ from pipeline.entries import Spool
 from pipeline.errors import ImageInvalid
 from pipeline.fetch import fetch_all
 from pipeline.lock import LockedPackage
-from pipeline.oci.archive import write_archive
+from pipeline.oci.archive import new_archive
 from pipeline.oci.image import Format, ImageDocuments, ImageLayer, image_documents
 from pipeline.oci.layer import check_compressor, write_layer
 from pipeline.oci.layout import NamedImage, write_layout
@@ -185,18 +186,26 @@ def build(
             images = [image for image in plan.images if image.target == target]
             glibcs = [_check(image, layers, cache) for image in images]
             named.append(_name(plan, images, layers, glibcs, output.format))
-        for image, _ in named:
+        with contextlib.ExitStack() as archive:
+            # The archive is written first and put in place last: either output may fail,
+            # and then both are as they were.
+            if output.archive is not None:
+                with progress.step(f"archive {output.archive}"):
+                    archive.enter_context(
+                        new_archive(
+                            output.archive,
+                            [image for image, _ in named],
+                            lambda digest: cache.blob_path(digest[7:]),
+                            preferred=output.preferred,
+                        )
+                    )
             if output.folder is not None:
-                folder = output.folder / image.tag
-                write_layout(folder, image, lambda digest: cache.blob_path(digest[7:]))
-        if output.archive is not None:
-            with progress.step(f"archive {output.archive}"):
-                write_archive(
-                    output.archive,
-                    [image for image, _ in named],
-                    lambda digest: cache.blob_path(digest[7:]),
-                    preferred=output.preferred,
-                )
+                for image, _ in named:
+                    write_layout(
+                        output.folder / image.tag,
+                        image,
+                        lambda digest: cache.blob_path(digest[7:]),
+                    )
     return BuildReport(
         images=tuple(
             BuiltImage(

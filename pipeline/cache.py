@@ -208,13 +208,16 @@ class Cache:
                     f"a build is using the cache {self.folder}", hint="try again when it is done"
                 ) from None
             for path in sorted(self._prunable()):
-                status = path.lstat()
+                try:
+                    status = path.lstat()
+                except FileNotFoundError:
+                    continue  # A temporary file whose owner finished.
                 if now_s - status.st_mtime < unused_for_s:
                     continue
                 inside = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
                 files += len(inside)
                 size_bytes += sum(p.lstat().st_size for p in inside)
-                path.unlink() if path.is_file() else shutil.rmtree(path)
+                path.unlink() if path.is_file() else shutil.rmtree(path, ignore_errors=True)
         return (files, size_bytes)
 
     def _prunable(self) -> Iterator[Path]:

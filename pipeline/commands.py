@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -9,10 +10,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pipeline.atomic import write_atomically
 from pipeline.build import BuildReport, Output, build, is_cached
 from pipeline.cache import Cache, default_cache_folder
 from pipeline.derive import TARGET, derive
-from pipeline.errors import OptionInvalid, UnsupportedPlatform, nearest
+from pipeline.errors import (
+    LockMissing,
+    LockStale,
+    LockTampered,
+    OptionInvalid,
+    SignatureInvalid,
+    UnsupportedPlatform,
+    nearest,
+)
 from pipeline.lock import (
     Lock,
     changes,
@@ -81,19 +91,33 @@ class Prepared:
         )
 
 
-def prepare(request: BuildRequest, progress: Progress) -> Prepared:
+def builder_cache() -> Cache:
+    """Return the cache of this user."""
+    return Cache(default_cache_folder())
+
+
+def prepare(
+    request: BuildRequest, progress: Progress, held: contextlib.ExitStack | None = None
+) -> Prepared:
     """Return the plan that the flags ask for; see the errors of what it calls.
 
     The project's own wheel is built, unless the cache has it: its metadata decides what
-    the image is labelled and must hold.
+    the image is labelled and must hold.  From the first look into the cache until `held`
+    is closed, nobody can prune it.
     """
     format = _format(request.format)
     platforms = Platform.parse_many(request.platforms)
-    cache = Cache(default_cache_folder())
+    cache = builder_cache()
     described = request.source is None or (request.source / DESCRIPTION).exists()
     follow = _described if described else _derived
-    plan, folder, lock_path = follow(request, platforms, cache, progress)
+    held = held or contextlib.ExitStack()
+    plan, folder, lock_path = follow(request, platforms, cache, progress, held)
     check_runnable(plan)
+    if (plan.settings.root / ".git").exists() and not plan.has_revision:
+        progress.say(
+            "note: git is missing or does not answer here: images have no revision, and the "
+            "lock's time instead of the commit's"
+        )
     output = Output(
         folder=request.output or folder,
         archive=request.archive,
@@ -105,7 +129,11 @@ def prepare(request: BuildRequest, progress: Progress) -> Prepared:
 
 
 def _described(
-    request: BuildRequest, platforms: Sequence[Platform], cache: Cache, progress: Progress
+    request: BuildRequest,
+    platforms: Sequence[Platform],
+    cache: Cache,
+    progress: Progress,
+    held: contextlib.ExitStack,
 ) -> tuple[Plan, Path, Path]:
     """Return the plan of a repository with an images.toml, its output and its lock."""
     root = request.source.resolve() if request.source else ROOT
@@ -115,14 +143,23 @@ def _described(
             f"--entrypoint is for a project without {DESCRIPTION}",
             hint=f"set 'entrypoint' in {settings.path}",
         )
+    platforms = described_platforms(settings, request.platforms)
     suite = settings.suite(request.suite)
     targets = choose_targets(settings, request.targets)
-    chains = [image for target in targets for image in settings.chain(target)]
+    for target in targets:
+        settings.chain(target)  # A base from a registry is refused before anything is done.
     project = project_of(settings)
-    lock = read_lock(root / LOCK, LOCK)
-    check_current(lock, description_inputs(settings, _build_requires(project)), LOCK)
+    try:
+        lock = read_lock(root / LOCK, LOCK)
+        check_current(lock, description_inputs(settings, _build_requires(project)), LOCK)
+    except (LockMissing, LockStale, LockTampered) as error:
+        if request.source is not None:
+            error.hint = error.hint.replace("invoke lock", f"invoke lock --source {request.source}")
+        raise
+    held.enter_context(cache.in_use())
     wheel = None
-    if project is not None and any(image.project for image in chains):
+    if project is not None:
+        # Images without the project carry its version, too.
         wheel = build_wheel(project, lock.build_requirements, cache)
     plan = make_plan(
         settings,
@@ -140,7 +177,11 @@ def _described(
 
 
 def _derived(
-    request: BuildRequest, platforms: Sequence[Platform], cache: Cache, progress: Progress
+    request: BuildRequest,
+    platforms: Sequence[Platform],
+    cache: Cache,
+    progress: Progress,
+    held: contextlib.ExitStack,
 ) -> tuple[Plan, Path, Path]:
     """Return the plan of a project without an images.toml, its output and its lock."""
     assert request.source is not None
@@ -155,6 +196,7 @@ def _derived(
     own = read_settings(ROOT)
     own_lock = read_lock(ROOT / LOCK, LOCK)
     check_current(own_lock, description_inputs(own, _build_requires(project_of(own))), LOCK)
+    held.enter_context(cache.in_use())
     derived = derive(
         project,
         own,
@@ -177,6 +219,25 @@ def _derived(
         host=host_platform(),
     )
     return plan, OUTPUT / derived.settings.name, derived.lock_path
+
+
+def described_platforms(settings: Settings, asked: Sequence[str]) -> tuple[Platform, ...]:
+    """Return the platforms of the flags; `all` means all that the description names.
+
+    Raises `UnsupportedPlatform` for one that it does not name.
+    """
+    explicit = [spelling for spelling in _split(asked) if spelling.lower() != ALL]
+    platforms = Platform.parse_many(explicit) if explicit or not asked else ()
+    if len(explicit) < len(_split(asked)):
+        platforms = tuple(dict.fromkeys((*platforms, *settings.platforms)))
+    for platform in platforms:
+        if platform not in settings.platforms:
+            named = ", ".join(str(platform) for platform in settings.platforms)
+            raise UnsupportedPlatform(
+                f"platform '{platform}' is not among those that {settings.path} names",
+                hint=f"choose {named}, or add it there and lock again",
+            )
+    return tuple(platform for platform in Platform if platform in platforms)
 
 
 def choose_targets(settings: Settings, asked: Sequence[str]) -> tuple[str, ...]:
@@ -237,20 +298,55 @@ def lock(
 ) -> tuple[Lock, Path]:
     """Resolve everything that a description names, and write its lock."""
     settings = read_settings(source.resolve() if source else ROOT)
-    cache = Cache(default_cache_folder())
-    compile_all_requirements(settings, progress, upgrade=upgrade)
-    with cache.in_use():
-        made = make_lock(
-            settings,
-            project_of(settings),
-            cache,
-            progress,
-            now=datetime.now(UTC),
-            sources=Sources(mirrors=mirrors),
-        )
+    cache = builder_cache()
     path = settings.root / LOCK
+    before = _requirements(settings.root)
+    try:
+        compile_all_requirements(settings, progress, upgrade=upgrade)
+        with cache.in_use():
+            made = make_lock(
+                settings,
+                project_of(settings),
+                cache,
+                progress,
+                now=datetime.now(UTC),
+                sources=Sources(mirrors=mirrors),
+            )
+        _refuse_older(made, path)
+    except BaseException:
+        # The old lock was made from the old requirements: both stay, or neither does.
+        for file in _requirements(settings.root).keys() | before.keys():
+            _put_back(file, before.get(file))
+        raise
     write_lock(path, made)
     return read_lock(path, LOCK), path
+
+
+def _requirements(root: Path) -> dict[Path, bytes]:
+    compiled = (source.with_suffix(".txt") for source in (root / "requirements").glob("*.in"))
+    return {path: path.read_bytes() for path in compiled if path.exists()}
+
+
+def _put_back(path: Path, data: bytes | None) -> None:
+    if data is None:
+        path.unlink(missing_ok=True)
+    elif path.read_bytes() != data:
+        write_atomically(path, data)
+
+
+def _refuse_older(made: Lock, path: Path) -> None:
+    """Raise `SignatureInvalid` when an archive went back in time: a mirror may replay it."""
+    try:
+        old = read_lock(path, LOCK)
+    except (LockMissing, LockTampered):
+        return
+    for name, suite in made.suites.items():
+        if name in old.suites and suite.epoch_s < old.suites[name].epoch_s:
+            raise SignatureInvalid(
+                f"the archives of {name} are older ({suite.snapshot}) than those of the lock "
+                f"({old.suites[name].snapshot})",
+                hint=f"use another mirror; to go back on purpose, remove {LOCK} first",
+            )
 
 
 def stale_inputs(source: Path | None) -> tuple[str, ...]:

@@ -57,7 +57,7 @@ def derive(
     requirements = _build_requirements(project, cache, progress)
     with progress.step(f"wheel of {project.root.name}"):
         wheel = build_wheel(project, requirements, cache)
-    chosen = choose_suite(wheel.metadata, own, suite)
+    chosen = choose_suite(wheel.metadata, own, suite, python_versions(own_lock, own))
     image = Image(
         name=TARGET,
         base=_BASE,
@@ -74,7 +74,7 @@ def derive(
         name=name,
         default_suite=chosen.name,
         images={_BASE: own.image(_BASE), TARGET: image},
-        labels={"org.opencontainers.image.title": wheel.metadata.name},
+        labels={"org.opencontainers.image.title": wheel.metadata.name, **wheel.metadata.labels},
         path=project.root / "pyproject.toml",
     )
     lock, path = _lock(settings, own_lock, chosen, wheel.metadata, platforms, cache, progress)
@@ -82,7 +82,7 @@ def derive(
 
 
 def _build_requirements(project: Project, cache: Cache, progress: Progress) -> tuple[str, ...]:
-    key = key_of([list(project.build_requires), project.back_end, project.root.name])
+    key = key_of([list(project.build_requires), project.back_end, project.setup_key])
     found = cache.record("build-requirements", key)
     if found is None:
         with progress.step(f"build requirements of {project.root.name}"):
@@ -91,10 +91,27 @@ def _build_requirements(project: Project, cache: Cache, progress: Progress) -> t
     return tuple(found)
 
 
-def choose_suite(metadata: Metadata, own: Settings, asked: str | None) -> Suite:
+def python_versions(lock: Lock, own: Settings) -> Mapping[str, str]:
+    """Return the full version of each suite's Python, as far as it is locked: `3.11.2`."""
+    versions = {}
+    for suite in own.suites.values():
+        packages = [p for found in lock.suite(suite.name).interpreter.values() for p in found]
+        for package in packages:
+            if package.name == f"python{suite.python}-minimal":
+                versions[suite.name] = re.split(r"[-~+]", package.version)[0]
+    return versions
+
+
+def choose_suite(
+    metadata: Metadata,
+    own: Settings,
+    asked: str | None,
+    versions: Mapping[str, str] | None = None,
+) -> Suite:
     """Return the suite that was asked for, or the first whose Python the project accepts.
 
-    The default suite goes first.  Raises `SettingsInvalid`.
+    The default suite goes first.  `versions` are those of `python_versions`.  Raises
+    `SettingsInvalid`.
     """
     from packaging.specifiers import SpecifierSet
 
@@ -103,10 +120,11 @@ def choose_suite(metadata: Metadata, own: Settings, asked: str | None) -> Suite:
     if asked is not None:
         suites = [own.suite(asked)]
     for suite in suites:
-        # Debian keeps one micro version for a release; a project may name a low one.
-        if accepts.contains(f"{suite.python}.99") or accepts.contains(suite.python):
+        if accepts.contains((versions or {}).get(suite.name, f"{suite.python}.0")):
             return suite
-    known = ", ".join(f"{suite.name} has {suite.python}" for suite in suites)
+    known = ", ".join(
+        f"{suite.name} has {(versions or {}).get(suite.name, suite.python)}" for suite in suites
+    )
     raise SettingsInvalid(
         f"{metadata.name} requires Python {metadata.requires_python}: {known}",
         hint="describe a suite that fits in deployment/images.toml",

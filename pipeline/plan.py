@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib.metadata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,8 +25,8 @@ from pipeline.settings import File, HealthCheck, Image, Settings, Suite, User
 from pipeline.sources.project import ProjectWheel
 from pipeline.sources.requirements import required
 
-# The modules whose code decides what is in a layer.
-_BUILDER = ("entries.py", "recipe.py", "assemble.py", "oci/layer.py", "sources/**/*.py")
+# Code that decides nothing about a layer's bytes; all other code does, or may.
+_BYSTANDERS = ("tasks/", "commands.py", "doctor.py", "errors.py", "fetch.py", "report.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,8 @@ class Plan:
     """What the images say they were created at, seconds since 1970."""
     snapshot: str
     """Where the snapshot archive has the locked packages."""
+    has_revision: bool
+    """Whether version control says which commit this is."""
     annotations: Mapping[str, Mapping[str, str]]
     """For each target, the OCI annotations of its manifest and index."""
 
@@ -97,7 +100,7 @@ def make_plan(
     for target in targets:
         merged = settings.merged(target)
         wheel = project if any(i.project for i in settings.chain(target)) else None
-        labels = _labels(settings, merged, wheel, revision, created_s)
+        labels = _labels(settings, merged, project, revision, created_s)
         annotations[target] = labels
         for platform in platforms:
             layers: tuple[Recipe, ...] = ()
@@ -123,6 +126,7 @@ def make_plan(
         images=tuple(images),
         created_s=created_s,
         snapshot=locked.snapshot,
+        has_revision=bool(revision.commit),
         annotations=annotations,
     )
 
@@ -219,10 +223,11 @@ def _file_key(file: File, root: Path) -> list[object]:
 def builder_digest() -> str:
     """Return the digest of the code that makes layers: other code, other keys."""
     folder = Path(__file__).parent
-    paths = sorted({path for glob in _BUILDER for path in folder.glob(glob)})
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update(f"{path.relative_to(folder).as_posix()}\0".encode() + path.read_bytes())
+    digest = hashlib.sha256(importlib.metadata.version("installer").encode())
+    for path in sorted(folder.rglob("*.py")):
+        name = path.relative_to(folder).as_posix()
+        if not name.startswith(_BYSTANDERS):
+            digest.update(f"{name}\0".encode() + path.read_bytes())
     return digest.hexdigest()
 
 
@@ -233,9 +238,10 @@ def _labels(
     revision: Revision,
     created_s: int,
 ) -> Mapping[str, str]:
-    labels = {**settings.labels, **image.labels}
+    labels = dict(settings.labels)
     if image.description:
-        labels.setdefault("org.opencontainers.image.description", image.description)
+        labels["org.opencontainers.image.description"] = image.description
+    labels.update(image.labels)
     labels["org.opencontainers.image.created"] = timestamp(created_s)
     if project is not None:
         labels["org.opencontainers.image.version"] = project.metadata.version

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+
+_REPOSITORY = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +34,14 @@ def git(root: Path, *arguments: str) -> str:
     """Return what git prints, or an empty string where git or its repository is missing."""
     try:
         done = subprocess.run(
-            ("git", "--no-optional-locks", *arguments),
+            # Reading is safe whoever owns the work tree, as in the containers of a CI.
+            ("git", "--no-optional-locks", "-c", "safe.directory=*", *arguments),
             cwd=root,
+            # A git hook's variables speak of the repository that runs the hook.
+            env={k: v for k, v in os.environ.items() if k not in _REPOSITORY},
             capture_output=True,
-            text=True,
             check=False,
         )
     except (FileNotFoundError, NotADirectoryError):
         return ""
-    return done.stdout if done.returncode == 0 else ""
+    return os.fsdecode(done.stdout) if done.returncode == 0 else ""

@@ -6,7 +6,9 @@ nearest known one, before anything is downloaded or written.
 
 from __future__ import annotations
 
+import difflib
 import re
+import signal
 import string
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
@@ -320,7 +322,7 @@ def _image(name: str, table: _Table) -> Image:
             raise part.wrong("mode", f"'{mode}' is not a mode", 'write it as "0644"')
         files.append(
             File(
-                source=part.text("source"),
+                source=part.relative("source"),
                 path=part.absolute("path"),
                 mode=int(mode, 8) if mode else None,
                 owned=part.boolean("owned", default=False),
@@ -335,6 +337,8 @@ def _image(name: str, table: _Table) -> Image:
             gid=part.integer("gid", lowest=0, highest=65535),
             home=part.absolute("home"),
         )
+        if (user.uid == 0) != (user.name == "root") or (user.uid == 0 and user.gid != 0):
+            raise part.wrong("uid", "root is uid 0 and gid 0, and nobody else is", "change one")
         part.finish()
     healthcheck = None
     for part in table.optional_table("healthcheck"):
@@ -361,11 +365,16 @@ def _image(name: str, table: _Table) -> Image:
         if not target:
             raise table.wrong("links", f"'{link}' points at nothing", "name what it points at")
     environment = table.mapping("environment")
-    for variable in environment:
+    for variable, value in environment.items():
+        if "\0" in value:
+            raise table.wrong("environment", f"'{variable}' holds a NUL", "remove it")
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", variable):
             raise table.wrong(
                 "environment", f"'{variable}' is not a variable", "write it as HTTP_PORT"
             )
+    stop_signal = table.text("stop-signal", default="")
+    if stop_signal and stop_signal not in signal.Signals.__members__:
+        raise table.wrong("stop-signal", f"'{stop_signal}' is no signal", "write it as SIGTERM")
     image = Image(
         name=name,
         description=table.text("description", default=""),
@@ -373,7 +382,7 @@ def _image(name: str, table: _Table) -> Image:
         packages=table.strings("packages", default=()),
         omit=table.strings("omit", default=()),
         exclude=table.strings("exclude", default=()),
-        requirements=table.text("requirements", default="") or None,
+        requirements=table.relative("requirements", default="") or None,
         project=table.boolean("project", default=False),
         files=tuple(files),
         directories=table.absolutes("directories"),
@@ -387,7 +396,7 @@ def _image(name: str, table: _Table) -> Image:
         command=table.optional_strings("command"),
         healthcheck=healthcheck,
         labels=table.mapping("labels"),
-        stop_signal=table.text("stop-signal", default="") or None,
+        stop_signal=stop_signal or None,
         bytecode=table.boolean("bytecode", default=True),
     )
     table.finish()
@@ -445,6 +454,15 @@ class _Table:
         value = self.text(key, default=default)
         if value:
             self.check_absolute(key, value)
+        return value
+
+    def relative(self, key: str, *, default: str | None = None) -> str:
+        value = self.text(key, default=default)
+        path = PurePosixPath(value)
+        if path.is_absolute() or ".." in path.parts or "\0" in value:
+            raise self.wrong(
+                key, f"'{value}' is not a path in the repository", "write it as deployment/file"
+            )
         return value
 
     def absolutes(self, key: str) -> tuple[str, ...]:
@@ -545,9 +563,15 @@ class _Table:
     def _typed(self, key: str, default: Any, fits: Callable[[Any], Any], meaning: str) -> Any:
         self._known.append(key)
         if key not in self._values:
-            if default is None:
-                raise self.wrong(key, "is missing", f"it must be {meaning}")
-            return default
+            if default is not None:
+                return default
+            unread = [name for name in self._values if name not in self._known]
+            if typo := difflib.get_close_matches(key, unread, n=1, cutoff=0.75):
+                raise SettingsInvalid(
+                    f"{self._path}: unknown key '{self._dotted(typo[0])}'",
+                    hint=f"did you mean '{key}'?",
+                )
+            raise self.wrong(key, "is missing", f"it must be {meaning}")
         value = self._values[key]
         if not fits(value):
             raise self.wrong(key, f"{value!r} is not {meaning}", f"write {meaning}")

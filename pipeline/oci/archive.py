@@ -7,6 +7,7 @@ at the same blobs that `index.json` (read by skopeo, containerd and newer engine
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,15 +21,19 @@ from pipeline.oci.layout import LAYOUT_VERSION, BlobSource, NamedImage, index_js
 from pipeline.platforms import Platform
 
 
-def write_archive(
+@contextlib.contextmanager
+def new_archive(
     path: Path, images: Sequence[NamedImage], blob: BlobSource, *, preferred: Platform
-) -> None:
-    """Write `images` to the tar at `path`, atomically; raises `OutputUnwritable`.
+) -> Iterator[None]:
+    """Write `images` to a tar that takes the place of `path` when the body is done.
 
+    Raises `OutputUnwritable`; then, and when the body fails, `path` is as it was.
     `manifest.json` has no place for a platform: each gets a tag with its architecture
     (`production-arm64`), and `preferred`, or the only one, the plain tag too.
     """
     with writing(path):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
@@ -38,10 +43,19 @@ def write_archive(
                 file.flush()
                 os.fsync(file.fileno())
                 os.fchmod(file.fileno(), 0o644)
+            yield
             os.replace(name, path)
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
+
+
+def write_archive(
+    path: Path, images: Sequence[NamedImage], blob: BlobSource, *, preferred: Platform
+) -> None:
+    """Write `images` to the tar at `path`, atomically; see `new_archive`."""
+    with new_archive(path, images, blob, preferred=preferred):
+        pass
 
 
 def _entries(

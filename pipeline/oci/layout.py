@@ -32,6 +32,7 @@ from pipeline.oci.image import (
 )
 from pipeline.platforms import Platform
 
+_REF_NAME = "org.opencontainers.image.ref.name"
 LAYOUT_VERSION = b'{"imageLayoutVersion":"1.0.0"}'
 
 BlobSource = Callable[[str], Path]
@@ -68,7 +69,7 @@ class NamedImage:
             top.size_bytes,
             top.platform,
             {
-                "org.opencontainers.image.ref.name": self.tag,
+                _REF_NAME: self.tag,
                 "io.containerd.image.name": f"docker.io/library/{self.repository}:{self.tag}",
             },
         )
@@ -111,6 +112,7 @@ def write_layout(folder: Path, image: NamedImage, blob: BlobSource) -> None:
         with (folder.parent / ".lock").open("ab") as guard:
             fcntl.flock(guard, fcntl.LOCK_EX)
             if (folder / "oci-layout").exists() and (folder / "index.json").exists():
+                _refuse_others(folder, image)
                 _fill(folder, image, blob)
                 _remove_unnamed(folder, image)
             else:
@@ -130,6 +132,20 @@ def _create(folder: Path, image: NamedImage, blob: BlobSource) -> None:
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise
+
+
+def _refuse_others(folder: Path, image: NamedImage) -> None:
+    """Raise `OutputUnwritable` for a layout that holds images of another name."""
+    try:
+        manifests = json.loads((folder / "index.json").read_bytes())["manifests"]
+        names = {m.get("annotations", {}).get(_REF_NAME, image.tag) for m in manifests}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return  # Damaged; what is written replaces it.
+    if others := sorted(names - {image.tag}):
+        raise OutputUnwritable(
+            f"{folder} holds another image, '{others[0]}'",
+            hint="move it away, or choose another folder with --output",
+        )
 
 
 def _make_way(folder: Path) -> None:
@@ -152,6 +168,8 @@ def _fill(folder: Path, image: NamedImage, blob: BlobSource) -> None:
     _write_if_changed(folder / "index.json", index_json([image]))
     for part in image.by_platform():
         view = folder / platform_folder(part.images[0].platform)
+        if view.is_symlink():
+            view.unlink()  # Whatever it points at is not ours to write.
         view.mkdir(exist_ok=True)
         if not (view / "blobs").is_symlink():
             (view / "blobs").symlink_to("../blobs")
@@ -173,15 +191,22 @@ def _remove_unnamed(folder: Path, image: NamedImage) -> None:
     named = {document.descriptor.digest for document in image.documents()}
     named.update(image.layer_digests())
     for platform in set(Platform).difference(part.platform for part in image.images):
-        if (view := folder / platform_folder(platform)).exists():
-            shutil.rmtree(view)
+        _remove(folder / platform_folder(platform))
     for name in ("index.json", "oci-layout"):
         # What a killed build was writing; see `write_atomically`.
         for path in (*folder.glob(f".{name}.*"), *folder.glob(f"linux-*/.{name}.*")):
             path.unlink()
     for path in (folder / "blobs" / "sha256").iterdir():
         if f"sha256:{path.name}" not in named:
-            path.unlink()
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, a link or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _blob_path(folder: Path, digest: str) -> Path:

@@ -49,8 +49,9 @@ while header := read(8):
     write(struct.pack("<I", len(data)) + data)
 """
 # No site, no user folder, no working directory, a fixed seed and an environment of just
-# this: nothing of this machine gets in.  (-I would ignore the seed.)
-_ISOLATED = ("-P", "-s", "-S")
+# this: nothing of this machine gets in (-I would ignore the seed).  -B: the unpacked
+# interpreter stays as it was verified.
+_ISOLATED = ("-B", "-P", "-s", "-S")
 _ENVIRONMENT = {"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"}
 _PROBE = "import sys; print(sys.implementation.name, '%d.%d' % sys.version_info[:2])"
 _EXCLUDED = matcher(
@@ -208,7 +209,6 @@ def _write_interpreter(folder: Path, locked: Mapping[str, str], cache: Cache) ->
         folder.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=".new.", dir=folder.parent))
         try:
-            digests = []
             links: list[tuple[Path, str]] = []
             with Spool(cache.temporary_folder()) as spool:
                 for sha256 in sorted(locked.values()):
@@ -220,13 +220,13 @@ def _write_interpreter(folder: Path, locked: Mapping[str, str], cache: Cache) ->
                         if entry.kind is Kind.FILE:
                             path.write_bytes(entry.read())
                             path.chmod(entry.mode | 0o600)
-                            digests.append(f"{file_sha256(path)}  {entry.path}")
                         elif entry.kind is Kind.SYMLINK:
                             links.append((path, _within(entry)))
             for path, target in links:
                 path.unlink(missing_ok=True)
                 path.symlink_to(target)
-            (work / "sha256sums").write_text("\n".join(digests), encoding="utf-8")
+            listing = "\n".join(_listing(work))
+            (work / "sha256sums").write_text(listing, encoding="utf-8")
             work.chmod(0o755)
             os.replace(work, folder)
         except BaseException:
@@ -242,12 +242,21 @@ def _within(link: Entry) -> str:
     return posixpath.relpath(target, posixpath.dirname(link.path))
 
 
+def _listing(folder: Path) -> list[str]:
+    """Return a line for every file and link below `folder`: what it holds, and its path."""
+    lines = []
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink():
+            lines.append(f"-> {os.readlink(path)}  {name}")
+        elif path.is_file() and name != "sha256sums":
+            lines.append(f"{file_sha256(path)}  {name}")
+    return lines
+
+
 def _intact(folder: Path) -> bool:
     try:
-        lines = (folder / "sha256sums").read_text(encoding="utf-8").splitlines()
-        return all(
-            file_sha256(folder / path) == sha256
-            for sha256, _, path in (line.partition("  ") for line in lines)
-        )
+        listed = (folder / "sha256sums").read_text(encoding="utf-8").splitlines()
+        return listed == _listing(folder)
     except OSError:
         return False

@@ -34,6 +34,20 @@ _NOT_SOURCE = {
     ".tox", ".venv", "__pycache__", "build", "dist", "node_modules", "venv",
 }  # fmt: skip
 
+# What a back end sees of this process's environment; the rest could get into a wheel.
+_PASSED = {
+    "HOME", "TMPDIR", "USER", "LOGNAME",
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
+}  # fmt: skip
+_VERSIONS = (
+    "SETUPTOOLS_SCM_",
+    "PDM_BUILD_SCM_",
+    "HATCH_",
+    "PBR_VERSION",
+    "POETRY_",
+    "VERSIONINGIT_",
+)
+
 # 1980-01-01, the first moment that a zip can hold.  Layers have a time of their own.
 _EPOCH_S = 315_532_800
 
@@ -53,17 +67,32 @@ class Project:
             raise NotAPythonProject(f"{root} is not a folder", hint="name a project's folder")
         if pyproject.exists():
             try:
-                return cls(root, tomllib.loads(pyproject.read_text(encoding="utf-8")))
+                project = cls(root, tomllib.loads(pyproject.read_text(encoding="utf-8")))
             except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
                 raise NotAPythonProject(
                     f"{pyproject} is not TOML: {error}", hint="correct the file at that place"
                 ) from None
+            project._check(pyproject)
+            return project
         if (root / "setup.py").exists():
             return cls(root, {})
         raise NotAPythonProject(
             f"{root} has neither pyproject.toml nor setup.py",
             hint="name the folder that has one of them",
         )
+
+    def _check(self, shown: Path) -> None:
+        """Raise `NotAPythonProject` unless build-system and project are what PEP 518, 621 say."""
+        requires = self._build_system.get("requires", ()) if self._has_tables() else None
+        if not isinstance(requires, list | tuple) or any(not isinstance(r, str) for r in requires):
+            raise NotAPythonProject(
+                f"{shown}: build-system or project is not what it has to be",
+                hint="build-system.requires is a list of strings, both are tables",
+            )
+
+    def _has_tables(self) -> bool:
+        tables = (self.pyproject.get(name, {}) for name in ("build-system", "project"))
+        return all(isinstance(table, dict) for table in tables)
 
     @property
     def _build_system(self) -> Mapping[str, Any]:
@@ -94,9 +123,28 @@ class Project:
     @cached_property
     def files(self) -> tuple[str, ...]:
         """The source files, relative and sorted: git's where git knows them."""
-        listed = git(self.root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
-        names = listed.split("\0") if listed else _walk(self.root)
-        return tuple(sorted({name for name in names if name and (self.root / name).is_file()}))
+        tracked = git(self.root, "ls-files", "-z", "--cached", "--recurse-submodules")
+        others = git(self.root, "ls-files", "-z", "--others", "--exclude-standard")
+        listed = (tracked + others).split("\0")
+        found: set[str] = set()
+        for name in listed if tracked or others else _walk(self.root):
+            path = self.root / name
+            if name and path.is_file():
+                found.add(name)
+            elif name and path.is_symlink() and path.is_dir():
+                # A link to a folder: a back end would follow it, so its files are source.
+                inside = (child for child in path.rglob("*") if child.is_file())
+                found.update(f"{name}/{child.relative_to(path).as_posix()}" for child in inside)
+        return tuple(sorted(found))
+
+    @property
+    def setup_key(self) -> str:
+        """The SHA-256 of the files that may say what building needs."""
+        digest = hashlib.sha256()
+        for name in ("pyproject.toml", "setup.py", "setup.cfg"):
+            if (self.root / name).is_file():
+                digest.update(f"{name}\0{file_sha256(self.root / name)}\n".encode())
+        return digest.hexdigest()
 
     @cached_property
     def tree_key(self) -> str:
@@ -105,7 +153,7 @@ class Project:
         for name in self.files:
             path = self.root / name
             executable = bool(path.stat().st_mode & stat.S_IXUSR)
-            digest.update(f"{name}\0{executable:d}\0{file_sha256(path)}\n".encode())
+            digest.update(os.fsencode(f"{name}\0{executable:d}\0{file_sha256(path)}\n"))
         table = self.pyproject.get("project")
         if table is None or "version" in table.get("dynamic", ()):
             # A back end may take the version from the last tag.
@@ -128,7 +176,15 @@ def build_wheel(project: Project, requirements: Sequence[str], cache: Cache) -> 
     `requirements` are lines of a requirements file with hashes, complete.  Raises
     `ProjectBuildFailed`, and `ProjectNotPure` for a wheel with compiled code.
     """
-    key = key_of([project.tree_key, list(requirements), project.back_end, sys.version_info[:2]])
+    key = key_of(
+        [
+            project.tree_key,
+            list(requirements),
+            project.back_end,
+            sys.version_info[:2],
+            _version_variables(),
+        ]
+    )
     found = cache.record("project-wheels", key)
     if found is not None:
         path = cache.verified(found["sha256"])
@@ -136,23 +192,36 @@ def build_wheel(project: Project, requirements: Sequence[str], cache: Cache) -> 
             return ProjectWheel(
                 found["filename"], found["sha256"], read_metadata(path, found["filename"])
             )
-    environment = _environment(tuple(requirements), cache)
+    reused = (_environment_folder(requirements, cache) / "complete").exists()
+    python = _environment(tuple(requirements), cache)
+    try:
+        filename, data = _run_back_end(project, python, cache)
+    except ProjectBuildFailed:
+        if not reused:
+            raise
+        # The environment may have been damaged since it was made: once more, in a new one.
+        python = _environment(tuple(requirements), cache, anew=True)
+        filename, data = _run_back_end(project, python, cache)
+    sha256 = cache.store(data)
+    metadata = read_metadata(cache.blob_path(sha256), filename)
+    cache.write_record("project-wheels", key, {"filename": filename, "sha256": sha256})
+    return ProjectWheel(filename, sha256, metadata)
+
+
+def _run_back_end(project: Project, python: Path, cache: Cache) -> tuple[str, bytes]:
+    """Return the file name and the bytes of the wheel that the back end makes."""
     with tempfile.TemporaryDirectory(dir=cache.temporary_folder()) as folder:
         work, out = Path(folder) / "source", Path(folder) / "out"
         out.mkdir()
         _copy_source(project, work)
-        filename = _call(project, work, environment, cache, "build_wheel", str(out))
+        filename = str(_call(project, work, python, cache, "build_wheel", str(out)))
         if not filename.endswith("-none-any.whl"):
             raise ProjectNotPure(
                 f"the project's own wheel, {filename}, holds code compiled for one machine",
                 hint="move the extension to a package of its own, publish its wheels for every "
                 "platform, and require it",
             )
-        data = (out / filename).read_bytes()
-    sha256 = cache.store(data)
-    metadata = read_metadata(cache.blob_path(sha256), filename)
-    cache.write_record("project-wheels", key, {"filename": filename, "sha256": sha256})
-    return ProjectWheel(filename, sha256, metadata)
+        return filename, (out / filename).read_bytes()
 
 
 def lock_build_requirements(
@@ -185,14 +254,15 @@ def _compile_for_host(requires: Sequence[str], runner: Runner) -> tuple[str, ...
     return tuple(" ".join(line.split()) for line in joined.splitlines() if line.strip())
 
 
-def _environment(requirements: Sequence[str], cache: Cache, *, runner: Runner = run) -> Path:
-    """Return the python of an environment that holds just `requirements`."""
-    key = key_of([list(requirements), sys.version, sys.platform])
-    folder = cache.folder / "environments" / key[:16]
+def _environment(
+    requirements: Sequence[str], cache: Cache, *, anew: bool = False, runner: Runner = run
+) -> Path:
+    """Return the python of an environment that holds just `requirements`, made if need be."""
+    folder = _environment_folder(requirements, cache)
     python = folder / "bin" / "python"
     complete = folder / "complete"
-    with cache.alone(f"environment-{key[:16]}"):
-        if complete.exists() and python.exists():
+    with cache.alone(f"environment-{folder.name}"):
+        if complete.exists() and python.exists() and not anew:
             os.utime(folder)
             return python
         shutil.rmtree(folder, ignore_errors=True)
@@ -211,9 +281,19 @@ def _environment(requirements: Sequence[str], cache: Cache, *, runner: Runner = 
         for argv, stdin in steps:
             done = runner(argv, env=environment, stdin=stdin)
             if not done.ok:
-                raise resolution_error(done, "the project's build environment", "")
+                raise resolution_error(done, _environment_name(requirements), "")
         write_atomically(complete, listing)
     return python
+
+
+def _environment_folder(requirements: Sequence[str], cache: Cache) -> Path:
+    key = key_of([list(requirements), sys.version, sys.platform])
+    return cache.folder / "environments" / key[:16]
+
+
+def _environment_name(requirements: Sequence[str]) -> str:
+    names = ", ".join(line.split()[0] for line in requirements)
+    return f"the build environment of the project ({names})"
 
 
 def _call(project: Project, work: Path, python: Path, cache: Cache, hook: str, *args: str) -> Any:
@@ -258,9 +338,10 @@ def _call(project: Project, work: Path, python: Path, cache: Cache, hook: str, *
 
 def _back_end_environment(python: Path) -> dict[str, str]:
     """Return this process's environment without what would get into a wheel."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV"))}
+    kept = {k: v for k, v in os.environ.items() if k in _PASSED or k.lower().endswith("_proxy")}
     return {
         **kept,
+        **_version_variables(),
         "PATH": f"{python.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "PYTHONHASHSEED": "0",
         "SOURCE_DATE_EPOCH": str(_EPOCH_S),
@@ -268,6 +349,11 @@ def _back_end_environment(python: Path) -> dict[str, str]:
         "LC_ALL": "C.UTF-8",
         "GIT_OPTIONAL_LOCKS": "0",
     }
+
+
+def _version_variables() -> dict[str, str]:
+    """Return the variables by which back ends let a release name its version."""
+    return {k: v for k, v in sorted(os.environ.items()) if k.startswith(_VERSIONS)}
 
 
 def _copy_source(project: Project, work: Path) -> None:

@@ -13,8 +13,8 @@ import posixpath
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -23,6 +23,7 @@ from pipeline.errors import ArchiveMalformed
 
 if TYPE_CHECKING:
     import os
+    from email.message import Message
 
     from installer.records import RecordEntry
     from installer.scripts import ScriptSection
@@ -48,6 +49,8 @@ class Metadata:
     """`Requires-Dist`, as written."""
     requires_python: str
     console_scripts: tuple[str, ...]
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """OCI annotations that follow from it: description, licences, source, url."""
 
 
 def read_metadata(path: Path, filename: str) -> Metadata:
@@ -69,7 +72,26 @@ def read_metadata(path: Path, filename: str) -> Metadata:
         requires=tuple(str(value) for value in message.get_all("Requires-Dist") or ()),
         requires_python=str(message["Requires-Python"] or ""),
         console_scripts=scripts,
+        labels=_labels(message),
     )
+
+
+def _labels(message: Message) -> Mapping[str, str]:
+    """Return the annotations that the core metadata gives a value for."""
+    urls = {}
+    for text in message.get_all("Project-URL") or ():
+        name, _, url = str(text).partition(",")
+        urls[name.strip().lower()] = url.strip()
+    source = next((urls[n] for n in ("source", "source code", "repository") if n in urls), "")
+    licence = str(message["License-Expression"] or message["License"] or "")
+    found = {
+        "description": str(message["Summary"] or ""),
+        # Older metadata has a whole text there, which is no name of a licence.
+        "licenses": licence if len(licence.splitlines()) == 1 and len(licence) < 80 else "",
+        "source": source,
+        "url": str(message["Home-page"] or urls.get("homepage", "")),
+    }
+    return {f"org.opencontainers.image.{name}": text for name, text in found.items() if text}
 
 
 def unpack(

@@ -31,11 +31,15 @@ def task(*, iterable: tuple[str, ...] = (), help: dict[str, str] | None = None) 
                 sys.stdout.flush()
             except PipelineError as error:
                 raise Exit(f"error: {error}", code=error.exit_code) from error
-            except KeyboardInterrupt:
-                raise Exit("interrupted: the output is as it was", INTERRUPTED) from None
             except BrokenPipeError:
                 # Whoever read the output has seen enough (`| head`).
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            except (OSError, UnicodeError, RecursionError) as error:
+                # Nothing that a user gives should get here; if it does, one line still says so.
+                text = " ".join(str(error).split())
+                raise Exit(f"error: {type(error).__name__}: {text}", code=1) from error
+            except KeyboardInterrupt:
+                raise Exit("interrupted: the output is as it was", INTERRUPTED) from None
 
         return invoke_task(guarded, auto_shortflags=False, iterable=list(iterable), help=help or {})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,9 @@ def build(
         entrypoint=entrypoint,
         mirrors=mirror or (),
     )
-    with report.progress() as progress:
-        prepared = commands.prepare(request, progress)
+    # From the plan to the last byte: nobody prunes what was found to be cached.
+    with report.progress() as progress, contextlib.ExitStack() as held:
+        prepared = commands.prepare(request, progress, held)
         done = None if dry_run else prepared.carry_out(progress)
     if done is None:
         show.plan(prepared, as_json=json)

@@ -116,7 +116,7 @@ AUDITED: Mapping[str, Audit] = {
     "libcrypt-dev": _ONLY_UPGRADES,
     "libgcrypt20": _ONLY_UPGRADES,
     "libgssapi-krb5-2": _ONLY_UPGRADES,
-    "libpython3.*-minimal": Audit(
+    "libpython3.[0-9][0-9]-minimal": Audit(
         "makes the folder for local modules and compiles: the bytecode step does that"
     ),
     "mawk": Audit(
@@ -133,7 +133,8 @@ AUDITED: Mapping[str, Audit] = {
     "perl": _ONLY_UPGRADES,
     "perl-base": _ONLY_UPGRADES,
     "procps": Audit("removes old files, and registers names that it no longer ships apart"),
-    "python3.*": _COMPILES,
+    "python3.[0-9][0-9]": _COMPILES,
+    "python3.[0-9][0-9]-minimal": _COMPILES,
     "readline-common": Audit(
         "copies the default key bindings",
         copies={"etc/inputrc": "usr/share/readline/inputrc"},

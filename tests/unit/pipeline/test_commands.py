@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from pipeline.commands import (
     BuildRequest,
     choose_targets,
     contents_of,
+    described_platforms,
     host_platform,
     images,
     lock,
@@ -25,6 +28,7 @@ from pipeline.commands import (
     stale_inputs,
 )
 from pipeline.errors import (
+    CacheBusy,
     EntryPointMissing,
     LockMissing,
     LockStale,
@@ -41,7 +45,7 @@ from pipeline.oci.image import Format
 from pipeline.platforms import Platform
 from pipeline.report import Silent
 from pipeline.resolve import requirements_inputs
-from pipeline.settings import DESCRIPTION, LOCK
+from pipeline.settings import DESCRIPTION, LOCK, read_settings
 from tests.unit.pipeline.factories import BOTH, PYTHON, World, read_image, write_project
 
 
@@ -195,11 +199,26 @@ def test_an_image_with_nothing_to_run_is_refused(world: World) -> None:
         prepared()
 
 
-def test_the_base_alone_does_not_build_the_project(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pipeline.commands, "build_wheel", None)
-    prepared(targets=("base",))
+def test_the_base_alone_is_what_it_is_in_company(world: World) -> None:
+    alone = prepared(targets=("base",)).plan
+    company = prepared(targets=("base", "production")).plan
+    assert alone.annotations["base"] == company.annotations["base"]
+    assert "org.opencontainers.image.version" in alone.annotations["base"]
+
+
+def test_nobody_prunes_from_the_first_look_into_the_cache_on(world: World) -> None:
+    with contextlib.ExitStack() as held:
+        prepare(BuildRequest(), Silent(), held)
+        with pytest.raises(CacheBusy):
+            world.cache.prune(unused_for_s=0, now_s=time.time())
+    world.cache.prune(unused_for_s=10**9, now_s=time.time())
+
+
+def test_a_platform_that_the_description_does_not_name_is_refused(world: World) -> None:
+    settings = replace(read_settings(world.root), platforms=(Platform.AMD64,))
+    assert described_platforms(settings, ["all"]) == (Platform.AMD64,)
+    with pytest.raises(UnsupportedPlatform, match="linux/arm64"):
+        described_platforms(settings, ["arm64"])
 
 
 # A project without a description

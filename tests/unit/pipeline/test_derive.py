@@ -59,7 +59,7 @@ def metadata(
     [
         ("", "bookworm"),
         (">=3.8", "bookworm"),
-        (">=3.11.4", "bookworm"),
+        (">=3.11.4", "trixie"),
         (">=3.11,<3.12", "bookworm"),
         ("==3.11.*", "bookworm"),
         ("<3.11.5", "bookworm"),

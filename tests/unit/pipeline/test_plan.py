@@ -229,7 +229,8 @@ def test_the_code_that_decides_layers_is_all_looked_at(monkeypatch: pytest.Monke
     builder_digest.__wrapped__()
     assert {"assemble.py", "entries.py", "oci/layer.py", "sources/wheels.py"} <= seen
     assert {"sources/debian/package.py", "sources/debian/postinst.py"} <= seen
-    assert not {"report.py", "fetch.py", "oci/layout.py"} & seen
+    assert {"settings.py", "platforms.py", "plan.py", "build.py"} <= seen
+    assert not {"report.py", "fetch.py", "tasks/show.py"} & seen
 
 
 # Refusals

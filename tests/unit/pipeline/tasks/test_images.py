@@ -27,7 +27,7 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[BuildRequest]:
     """What `build` asked for; nothing is built."""
     seen: list[BuildRequest] = []
 
-    def prepare(request: BuildRequest, progress: object) -> None:
+    def prepare(request: BuildRequest, progress: object, held: object) -> None:
         seen.append(request)
         raise OptionInvalid("enough")
 
@@ -92,7 +92,7 @@ def test_a_dry_run_shows_the_plan_and_builds_nothing(
 
     prepared = FakePrepared()
     seen = []
-    monkeypatch.setattr(commands, "prepare", lambda request, progress: prepared)
+    monkeypatch.setattr(commands, "prepare", lambda request, progress, held: prepared)
     for name in ("build", "plan"):
         monkeypatch.setattr(
             show, name, lambda what, *, as_json, name=name: seen.append((name, what, as_json))
