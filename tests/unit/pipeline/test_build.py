@@ -24,6 +24,7 @@ from pipeline.errors import (
     ImageInvalid,
     MaintainerScriptUnaudited,
     NetworkUnavailable,
+    OutputUnwritable,
     PipelineError,
 )
 from pipeline.lock import Lock
@@ -802,3 +803,13 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("no_network")
 def test_with_everything_cached_no_network_is_asked(world: World) -> None:
     world.build(mirrors={"debian": ("https://mirror.example/debian",)})
+
+
+def test_an_archive_that_cannot_be_written_leaves_the_layout_as_it_was(
+    world: World, tmp_path: Path
+) -> None:
+    before = world.build(platforms=(Platform.AMD64,)).images[0].digest
+    with pytest.raises(OutputUnwritable):
+        world.build(platforms=(Platform.ARM64,), archive=tmp_path)
+    index = json.loads((world.output / "production" / "index.json").read_bytes())
+    assert [manifest["digest"] for manifest in index["manifests"]] == [before]

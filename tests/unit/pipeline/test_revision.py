@@ -98,3 +98,32 @@ def test_without_git_there_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
     assert git(tmp_path, "--version") == ""
     assert read_revision(tmp_path) == Revision()
+
+
+@needs_git
+def test_a_hook_s_variables_do_not_name_another_repository(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = read_revision(repository)
+    assert expected.commit
+    other = tmp_path / "other"
+    other.mkdir()
+    run(other, "init", "-q")
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    assert read_revision(repository) == expected
+
+
+@needs_git
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to somebody else")
+def test_a_work_tree_of_somebody_else_is_read(repository: Path) -> None:
+    expected = read_revision(repository)
+    for path in (repository, *repository.rglob("*")):
+        os.chown(path, 61234, 61234)
+    assert read_revision(repository) == expected
+
+
+@needs_git
+def test_names_that_are_no_text_are_kept(repository: Path) -> None:
+    name = os.fsdecode(b"\xff.txt")
+    (repository / name).touch()
+    assert name in git(repository, "ls-files", "-z", "--others").split("\0")

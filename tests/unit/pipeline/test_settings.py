@@ -426,3 +426,26 @@ def test_an_empty_entrypoint_takes_the_inherited_one_away() -> None:
 def test_what_fills_layers_is_not_inherited() -> None:
     merged = parse().merged("development")
     assert (merged.packages, merged.files, merged.links, merged.project) == ((), (), {}, False)
+
+
+@pytest.mark.parametrize(
+    ("dotted", "value", "words"),
+    [
+        ("images.production.files[0].source", "/etc/hostname", "not a path in the repository"),
+        ("images.production.files[0].source", "../secret", "not a path in the repository"),
+        ("images.production.requirements", "../other.txt", "not a path in the repository"),
+        ("images.base.stop-signal", "SIGFOO", "no signal"),
+        ("images.production.user.name", "root", "root is uid 0"),
+        ("images.production.user.uid", 0, "root is uid 0"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(dotted: str, value: object, words: str) -> None:
+    with pytest.raises(SettingsInvalid, match=words):
+        parse(changed(dotted, value))
+
+
+def test_a_mistyped_key_that_has_to_be_there_is_named() -> None:
+    document = changed("images.production.user.uid", MISSING)
+    document["images"]["production"]["user"]["uidd"] = 1000
+    with pytest.raises(SettingsInvalid, match=r"user\.uidd'; did you mean 'uid'\?"):
+        parse(document)

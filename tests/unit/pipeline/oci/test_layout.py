@@ -379,3 +379,25 @@ def test_a_layout_that_cannot_be_read_is_none(blobs: Blobs, folder: Path, damage
     write_layout(folder, blobs.image("new"), blobs)
     (folder / "index.json").write_text(damage)
     assert read_layout(folder) is None
+
+
+def test_a_layout_that_holds_another_image_is_left_alone(blobs: Blobs, folder: Path) -> None:
+    write_layout(folder, blobs.image("theirs", tag="other"), blobs)
+    before = files(folder)
+    with pytest.raises(OutputUnwritable, match="another image, 'other'"):
+        write_layout(folder, blobs.image("ours"), blobs)
+    assert files(folder) == before
+
+
+def test_a_view_that_is_a_link_is_replaced_and_its_target_left_alone(
+    blobs: Blobs, folder: Path, tmp_path: Path
+) -> None:
+    write_layout(folder, blobs.image("old"), blobs)
+    for name in ("linux-amd64", "linux-arm64"):
+        shutil.rmtree(folder / name)
+        (tmp_path / f"theirs-{name}").mkdir()
+        (folder / name).symlink_to(tmp_path / f"theirs-{name}")
+    write_layout(folder, blobs.image("new", platforms=[Platform.AMD64]), blobs)
+    assert texts(folder) == {"new"}
+    assert not (folder / "linux-arm64").is_symlink()
+    assert not list(tmp_path.glob("theirs-*/*"))

@@ -421,3 +421,58 @@ def test_an_environment_that_was_not_finished_is_made_again(cache: Cache) -> Non
     runner = Recorder()
     _environment(("a==1",), cache, runner=runner)
     assert len(runner.argvs) == 3
+
+
+def test_a_version_that_a_variable_names_is_not_kept_for_the_next(
+    source: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    back_end = pipeline.sources.project._run_back_end
+    monkeypatch.setattr(
+        pipeline.sources.project,
+        "_run_back_end",
+        lambda *arguments: (calls.append(1), back_end(*arguments))[1],
+    )
+    build(source, cache)
+    monkeypatch.setenv("SETUPTOOLS_SCM_PRETEND_VERSION", "9.9")
+    build(source, cache)
+    monkeypatch.delenv("SETUPTOOLS_SCM_PRETEND_VERSION")
+    build(source, cache)
+    assert len(calls) == 2
+
+
+def test_a_damaged_environment_is_made_again(
+    source: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = ("tool==1 --hash=sha256:0",)
+    folder = pipeline.sources.project._environment_folder(lines, cache)
+    folder.mkdir(parents=True)
+    (folder / "complete").touch()
+    made = []
+
+    def environment(_lines: object, _cache: object, *, anew: bool = False) -> Path:
+        made.append(anew)
+        return Path(sys.executable if anew else "/nowhere/python")
+
+    monkeypatch.setattr(pipeline.sources.project, "_environment", environment)
+    assert build(source, cache).filename.endswith(".whl")
+    assert made == [False, True]
+
+
+def test_files_behind_a_link_to_a_folder_are_source(tmp_path: Path) -> None:
+    root = write_project(tmp_path / "linked")
+    (root / "data").mkdir()
+    (root / "data" / "table.txt").write_text("1")
+    subprocess.run(("git", "init", "-q"), cwd=root, check=True)
+    (root / "mini" / "data").symlink_to("../data")
+    assert "mini/data/table.txt" in Project.read(root).files
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["build-system = 3", "project = []", '[build-system]\nrequires = "hatchling"'],
+)
+def test_tables_that_are_none_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "pyproject.toml").write_text(text)
+    with pytest.raises(NotAPythonProject, match="not what it has to be"):
+        Project.read(tmp_path)
