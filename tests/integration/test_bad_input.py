@@ -15,7 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.lock import read_lock
+from pipeline.platforms import Platform
 from tests.integration.building import (
+    ROOT,
     Checkout,
     assert_refused,
     copy_repository,
@@ -233,10 +236,17 @@ def test_cold_cache_without_network_says_what_it_needs(
     cold = replace(
         cold, environment={**NOWHERE, "ACCELERAPP_DEBIAN_MIRROR": f"{DEAD_PROXY}/debian"}
     )
-    done = cold.invoke("build", "--target", "base", "--output", output)
-    assert_refused(done, 41, "ACCELERAPP_", output=output)
     done = cold.invoke("build", "--output", output)
-    assert_refused(done, 41, "index", output=output)
+    assert_refused(done, 41, "flit-core", "index", output=output)
+    # The same, but for one Debian package that is missing where the rest is cached.
+    shutil.copytree(warm.cache, cold.cache, symlinks=True, dirs_exist_ok=True)
+    shutil.rmtree(cold.cache / "records" / "layers")
+    package = (
+        read_lock(ROOT / LOCK, Path(LOCK)).contents("bookworm", Platform.AMD64, "base").packages[0]
+    )
+    (cold.cache / "blobs" / "sha256" / package.sha256[:2] / package.sha256).unlink()
+    done = cold.invoke("build", "--platform", "amd64", "--output", output)
+    assert_refused(done, 41, package.name, "ACCELERAPP_", output=output)
 
 
 def write_project(folder: Path, dependencies: list[str], **project: object) -> Path:

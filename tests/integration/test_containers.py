@@ -248,7 +248,12 @@ def test_production_has_no_shell_and_no_package_manager(production: Container) -
 
 def test_labels_say_what_the_image_is(production: Container) -> None:
     labels = production.image.labels
-    expected = {**SETTINGS.labels, **SETTINGS.merged("production").labels}
+    image = SETTINGS.merged("production")
+    expected = {
+        **SETTINGS.labels,
+        "org.opencontainers.image.description": image.description,
+        **image.labels,
+    }
     assert {key: labels.get(key) for key in expected} == expected
     version = execute(production, "accelerapp", "--version").split()[-1]
     assert labels["org.opencontainers.image.version"] == version
