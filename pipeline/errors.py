@@ -53,8 +53,8 @@ class SettingsUnreadable(PipelineError):
     exit_code = 13
 
 
-class RegistryBaseUnsupported(PipelineError):
-    """A base image that would have to be pulled from a registry."""
+class BaseUnusable(PipelineError):
+    """A base image from a registry that images cannot be built on."""
 
     exit_code = 14
 
@@ -63,6 +63,18 @@ class OptionInvalid(PipelineError):
     """Flags that do not fit together, or a value that cannot be used."""
 
     exit_code = 15
+
+
+class EngineUnsuitable(PipelineError):
+    """A target that the chosen engine cannot build."""
+
+    exit_code = 16
+
+
+class NameInvalid(PipelineError):
+    """A repository name, tag or digest that no registry accepts."""
+
+    exit_code = 17
 
 
 # The lock: 20-29.
@@ -84,6 +96,12 @@ class LockTampered(PipelineError):
     """The lock is not what `invoke lock` wrote."""
 
     exit_code = 22
+
+
+class RenderedStale(PipelineError):
+    """A committed file that is not what the description renders."""
+
+    exit_code = 23
 
 
 # Debian packages and Python dependencies: 30-39.
@@ -210,6 +228,81 @@ class ArchiveMalformed(PipelineError):
     """A Debian package or wheel that passed its digest and still cannot be read."""
 
     exit_code = 63
+
+
+class EngineUnavailable(PipelineError):
+    """No Docker, Podman or containerd answers."""
+
+    exit_code = 64
+
+
+class EngineFailed(PipelineError):
+    """A container engine did not do what it was asked: a failed build, a refused image."""
+
+    exit_code = 65
+
+
+class ImageMissing(PipelineError):
+    """An image layout that is not on disk, or lacks a platform that was asked for."""
+
+    exit_code = 66
+
+
+# Registries: 70-79.
+
+
+class CredentialsRejected(PipelineError):
+    """A registry that wants credentials, or does not accept those it got (401)."""
+
+    exit_code = 70
+
+
+class AccessDenied(PipelineError):
+    """Credentials that may not do this (403)."""
+
+    exit_code = 71
+
+
+class CredentialHelperFailed(PipelineError):
+    """A credential helper that is missing, fails or hangs, or a file of credentials in disorder."""
+
+    exit_code = 72
+
+
+class RegistryUnavailable(PipelineError):
+    """A registry that is out of reach or keeps failing (408, 429, 5xx, dropped connections)."""
+
+    exit_code = 73
+
+
+class RegistryRefused(PipelineError):
+    """A registry that refuses a request, or answers against the distribution specification."""
+
+    exit_code = 74
+
+
+class RegistryCorrupt(PipelineError):
+    """Bytes that a registry received or sent with another digest than they should have."""
+
+    exit_code = 75
+
+
+class RedirectUnsafe(PipelineError):
+    """A registry that sends requests to an address where they must not go."""
+
+    exit_code = 76
+
+
+class TooLargeForRegistry(PipelineError):
+    """A manifest over 4 MB, or a blob that a registry takes neither whole nor in chunks (413)."""
+
+    exit_code = 77
+
+
+class NotInRegistry(PipelineError):
+    """A repository, tag or digest that a registry does not have (404)."""
+
+    exit_code = 78
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

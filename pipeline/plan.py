@@ -26,7 +26,21 @@ from pipeline.sources.project import ProjectWheel
 from pipeline.sources.requirements import required
 
 # Code that decides nothing about a layer's bytes; all other code does, or may.
-_BYSTANDERS = ("tasks/", "commands.py", "doctor.py", "errors.py", "fetch.py", "report.py")
+_BYSTANDERS = (
+    "tasks/",
+    "oci/registry/",
+    "commands.py",
+    "compare.py",
+    "docker_engine.py",
+    "dockerfile.py",
+    "doctor.py",
+    "errors.py",
+    "fetch.py",
+    "load.py",
+    "push.py",
+    "report.py",
+    "tags.py",
+)
 
 
 @dataclass(frozen=True, slots=True)

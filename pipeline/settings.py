@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pipeline.errors import (
-    RegistryBaseUnsupported,
+    BaseUnusable,
     SettingsInvalid,
     SettingsUnreadable,
     UnknownTarget,
@@ -153,12 +153,12 @@ class Settings:
     def chain(self, name: str) -> tuple[Image, ...]:
         """Return the image and those it is built on, the lowest first.
 
-        Raises `RegistryBaseUnsupported` when the lowest one comes from a registry.
+        Raises `BaseUnusable` when the lowest one comes from a registry.
         """
         chain = [self.image(name)]
         while (base := chain[0].base) is not None:
             if base not in self.images:
-                raise RegistryBaseUnsupported(
+                raise BaseUnusable(
                     f"target '{name}' is based on '{base}', an image from a registry, "
                     "which this version cannot pull",
                     hint=f"describe the base with packages, or choose another: "

@@ -10,7 +10,7 @@ import enum
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -31,13 +31,16 @@ class Format(enum.Enum):
             Format.DOCKER: "application/vnd.docker.container.image.v1+json",
         }[self]
 
-    @property
-    def layer_type(self) -> str:
-        """Media type of a gzip-compressed layer."""
-        return {
-            Format.OCI: "application/vnd.oci.image.layer.v1.tar+gzip",
-            Format.DOCKER: "application/vnd.docker.image.rootfs.diff.tar.gzip",
-        }[self]
+    def layer_type(self, compression: str = "gzip") -> str:
+        """Media type of a layer; `compression` is `gzip`, `zstd` or empty.
+
+        Raises `ValueError` for zstd in Docker's format, which has no such type.
+        """
+        if self is Format.DOCKER:
+            if compression == "zstd":
+                raise ValueError("Docker's image format has no media type for zstd")
+            return "application/vnd.docker.image.rootfs.diff.tar" + f".{compression}".rstrip(".")
+        return "application/vnd.oci.image.layer.v1.tar" + f"+{compression}".rstrip("+")
 
     @property
     def manifest_type(self) -> str:
@@ -54,6 +57,14 @@ class Format(enum.Enum):
             Format.OCI: "application/vnd.oci.image.index.v1+json",
             Format.DOCKER: "application/vnd.docker.distribution.manifest.list.v2+json",
         }[self]
+
+
+def compression_of(media_type: str) -> str:
+    """Return the compression that a layer's media type names: `gzip`, `zstd` or empty."""
+    for compression in ("gzip", "zstd"):
+        if media_type.endswith((f"+{compression}", f".{compression}")):
+            return compression
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +107,7 @@ class ImageLayer:
     diff_id: str
     size_bytes: int
     created_by: str
+    compression: str = "gzip"
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +188,11 @@ def image_documents(
         "mediaType": format.manifest_type,
         "config": config.descriptor.to_json(),
         "layers": [
-            {"mediaType": format.layer_type, "digest": layer.digest, "size": layer.size_bytes}
+            {
+                "mediaType": format.layer_type(layer.compression),
+                "digest": layer.digest,
+                "size": layer.size_bytes,
+            }
             for layer in layers
         ],
     }
@@ -202,12 +218,52 @@ def index_document(
     return _document(body, format.index_type)
 
 
+def document_of(data: bytes, media_type: str, *, expected: str = "") -> Document:
+    """Return bytes that exist as a document; raises `ValueError` when `expected` is not
+    their digest."""
+    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    if expected and digest != expected:
+        raise ValueError(f"{expected} has the content of {digest}")
+    return Document(data, Descriptor(media_type, digest, len(data)))
+
+
+def image_from_documents(manifest: Document, config: Document) -> ImageDocuments:
+    """Return one platform's image from its two documents, whoever wrote them.
+
+    Raises `ValueError`, `KeyError` or `TypeError` for documents that are not those of an
+    image, and `UnsupportedPlatform`.
+    """
+    parts = json.loads(manifest.data)
+    settings = json.loads(config.data)
+    system = settings["os"]
+    if system != "linux":
+        raise ValueError(f"the image is for {system}")
+    platform = Platform.parse(settings["architecture"])
+    diff_ids = settings["rootfs"]["diff_ids"]
+    history = [line for line in settings.get("history", []) if not line.get("empty_layer")]
+    if len(history) != len(diff_ids):
+        history = [{}] * len(diff_ids)  # History is optional, and not always kept up.
+    if len(diff_ids) != len(parts["layers"]):
+        raise ValueError(f"{len(parts['layers'])} layers and {len(diff_ids)} diff_ids")
+    layers = tuple(
+        ImageLayer(
+            digest=layer["digest"],
+            diff_id=diff_id,
+            size_bytes=layer["size"],
+            created_by=line.get("created_by", ""),
+            compression=compression_of(layer["mediaType"]),
+        )
+        for layer, diff_id, line in zip(parts["layers"], diff_ids, history, strict=True)
+    )
+    named = replace(manifest, descriptor=replace(manifest.descriptor, platform=platform))
+    return ImageDocuments(platform, config, named, layers)
+
+
 def _document(
     body: Mapping[str, Any], media_type: str, platform: Platform | None = None
 ) -> Document:
-    data = canonical(body)
-    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
-    return Document(data, Descriptor(media_type, digest, len(data), platform))
+    document = document_of(canonical(body), media_type)
+    return replace(document, descriptor=replace(document.descriptor, platform=platform))
 
 
 def _runtime(configuration: Configuration) -> dict[str, Any]:

@@ -21,13 +21,15 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.atomic import copy_verified, write_atomically, writing
-from pipeline.errors import OutputUnwritable
+from pipeline.errors import ImageInvalid, ImageMissing, OutputUnwritable, UnsupportedPlatform
 from pipeline.oci.image import (
     Descriptor,
     Document,
     Format,
     ImageDocuments,
     canonical,
+    document_of,
+    image_from_documents,
     index_document,
 )
 from pipeline.platforms import Platform
@@ -52,10 +54,14 @@ class NamedImage:
     images: tuple[ImageDocuments, ...]
     format: Format
     annotations: Mapping[str, str]
+    index: Document | None = None
+    """The index where it exists already; otherwise it is made from the parts above."""
 
     @property
     def top(self) -> Document:
         """The document that names it all: the index, or the only platform's manifest."""
+        if self.index is not None:
+            return self.index
         if len(self.images) == 1:
             return self.images[0].manifest
         return index_document(self.images, format=self.format, annotations=self.annotations)
@@ -76,7 +82,7 @@ class NamedImage:
 
     def by_platform(self) -> tuple[NamedImage, ...]:
         """Return an image of one platform for each of its platforms."""
-        return tuple(replace(self, images=(image,)) for image in self.images)
+        return tuple(replace(self, images=(image,), index=None) for image in self.images)
 
     def documents(self) -> tuple[Document, ...]:
         """Return every JSON document of the image, each once."""
@@ -161,9 +167,9 @@ def _make_way(folder: Path) -> None:
 
 def _fill(folder: Path, image: NamedImage, blob: BlobSource) -> None:
     for digest in image.layer_digests():
-        copy_verified(blob(digest), _blob_path(folder, digest), digest.removeprefix("sha256:"))
+        copy_verified(blob(digest), blob_path(folder, digest), digest.removeprefix("sha256:"))
     for document in image.documents():
-        _write_if_changed(_blob_path(folder, document.descriptor.digest), document.data)
+        _write_if_changed(blob_path(folder, document.descriptor.digest), document.data)
     _write_if_changed(folder / "oci-layout", LAYOUT_VERSION)
     _write_if_changed(folder / "index.json", index_json([image]))
     for part in image.by_platform():
@@ -209,7 +215,8 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _blob_path(folder: Path, digest: str) -> Path:
+def blob_path(folder: Path, digest: str) -> Path:
+    """Return where a layout keeps the blob with `digest` ("sha256:…")."""
     algorithm, _, value = digest.partition(":")
     return folder / "blobs" / algorithm / value
 
@@ -246,4 +253,65 @@ def read_layout(folder: Path) -> LayoutSummary | None:
 
 
 def _read(folder: Path, digest: str) -> Any:
-    return json.loads(_blob_path(folder, digest).read_bytes())
+    return json.loads(blob_path(folder, digest).read_bytes())
+
+
+def open_layout(folder: Path) -> NamedImage:
+    """Return the image in a layout, whoever wrote it; its layers are not read.
+
+    Every document is checked against its digest.  Raises `ImageMissing` when there is no
+    layout, and `ImageInvalid` for one that is damaged, holds several images, or holds what
+    is not an image for a known platform.
+    """
+    try:
+        manifests = json.loads((folder / "index.json").read_bytes())["manifests"]
+    except FileNotFoundError:
+        raise ImageMissing(
+            f"there is no image in {folder}", hint="build it first: invoke build"
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(folder, f"index.json cannot be read: {error}") from None
+    if len(manifests) != 1:
+        raise ImageInvalid(
+            f"{folder} holds {len(manifests)} images", hint="one image a layout is read"
+        )
+    (top,) = manifests
+    try:
+        return _assembled(folder, top)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, UnsupportedPlatform) as error:
+        raise _damaged(folder, " ".join(str(error).split())) from None
+
+
+def _damaged(folder: Path, problem: str) -> ImageInvalid:
+    return ImageInvalid(
+        f"the layout in {folder} cannot be used: {problem}", hint="build or pull it again"
+    )
+
+
+def _assembled(folder: Path, top: Mapping[str, Any]) -> NamedImage:
+    document = _document(folder, top)
+    body = json.loads(document.data)
+    format = Format.DOCKER if ".docker." in document.descriptor.media_type else Format.OCI
+    index = document if "manifests" in body else None
+    listed = body["manifests"] if index is not None else [top]
+    images = []
+    for descriptor in listed:
+        manifest = _document(folder, descriptor)
+        parts = json.loads(manifest.data)
+        images.append(image_from_documents(manifest, _document(folder, parts["config"])))
+    names = top.get("annotations", {})
+    repository = names.get("io.containerd.image.name", "").removeprefix("docker.io/library/")
+    return NamedImage(
+        repository=repository.rpartition(":")[0],
+        tag=names.get(_REF_NAME, folder.name),
+        images=tuple(images),
+        format=format,
+        annotations=body.get("annotations", {}),
+        index=index,
+    )
+
+
+def _document(folder: Path, descriptor: Mapping[str, Any]) -> Document:
+    """Return a document of the layout; raises `ValueError` unless it has its digest."""
+    data = blob_path(folder, descriptor["digest"]).read_bytes()
+    return document_of(data, descriptor["mediaType"], expected=descriptor["digest"])
