@@ -15,8 +15,11 @@ from pipeline.oci.image import (
     Document,
     Format,
     ImageDocuments,
+    ImageLayer,
     canonical,
+    document_of,
     image_documents,
+    image_from_documents,
     index_document,
     timestamp,
 )
@@ -168,6 +171,37 @@ def test_history_explains_each_layer_in_order(blobs: Blobs) -> None:
     assert [layer["digest"] for layer in manifest["layers"]] == [
         layer.digest for layer in image.layers
     ]
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd", ""])
+def test_a_layer_says_how_it_is_compressed(compression: str) -> None:
+    layer = ImageLayer("sha256:" + "0" * 64, "sha256:" + "1" * 64, 5, "base", compression)
+    image = image_documents(
+        Platform.AMD64,
+        Configuration(),
+        [layer],
+        created_s=EPOCH_S,
+        format=Format.OCI,
+        annotations={},
+    )
+    (described,) = parsed(image.manifest)["layers"]
+    suffix = f"+{compression}" if compression else ""
+    assert described["mediaType"] == f"application/vnd.oci.image.layer.v1.tar{suffix}"
+    assert image_from_documents(image.manifest, image.config).layers == (layer,)
+
+
+def test_dockers_format_has_no_zstd() -> None:
+    with pytest.raises(ValueError, match="zstd"):
+        Format.DOCKER.layer_type("zstd")
+
+
+def test_an_image_for_another_system_or_with_a_layer_too_many_is_refused(blobs: Blobs) -> None:
+    image = documents(blobs)
+    config = parsed(image.config)
+    for change in ({"os": "windows"}, {"rootfs": {"diff_ids": []}}):
+        other = document_of(canonical({**config, **change}), OCI["config"])
+        with pytest.raises(ValueError, match=r"windows|2 layers and 0"):
+            image_from_documents(image.manifest, other)
 
 
 def test_arm64_carries_its_variant_and_amd64_none(blobs: Blobs) -> None:

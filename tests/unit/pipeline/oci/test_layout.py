@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import resource
@@ -16,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import OutputUnwritable
+from pipeline.errors import ImageInvalid, ImageMissing, OutputUnwritable
 from pipeline.oci.image import Format
-from pipeline.oci.layout import NamedImage, read_layout, write_layout
+from pipeline.oci.layout import NamedImage, blob_path, open_layout, read_layout, write_layout
 from pipeline.platforms import Platform
 from tests.unit.pipeline.oci.image_factory import Blobs
 from tests.unit.pipeline.oci.specification import DOCKER, OCI, check_layout
@@ -283,7 +284,7 @@ def test_a_disk_that_refuses_a_new_layout_leaves_nothing(
 def test_a_file_that_may_not_grow_is_one_line(tmp_path: Path) -> None:
     code = """
         import resource
-        from pipeline.errors import OutputUnwritable
+        from pipeline.errors import ImageInvalid, ImageMissing, OutputUnwritable
         write_layout(work / "layout", old, blobs)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
         try:
@@ -401,3 +402,58 @@ def test_a_view_that_is_a_link_is_replaced_and_its_target_left_alone(
     assert texts(folder) == {"new"}
     assert not (folder / "linux-arm64").is_symlink()
     assert not list(tmp_path.glob("theirs-*/*"))
+
+
+@pytest.mark.parametrize("format", Format)
+@pytest.mark.parametrize("platforms", [list(Platform), [Platform.ARM64]])
+def test_what_was_written_is_read_back_to_the_byte(
+    blobs: Blobs, folder: Path, format: Format, platforms: list[Platform]
+) -> None:
+    image = blobs.image("new", format=format, platforms=platforms)
+    write_layout(folder, image, blobs)
+    read = open_layout(folder)
+    assert {d.data for d in read.documents()} == {d.data for d in image.documents()}
+    assert read.top.descriptor.digest == image.top.descriptor.digest
+    assert [part.platform for part in read.images] == platforms
+    assert [part.layers for part in read.images] == [part.layers for part in image.images]
+    assert (read.repository, read.tag, read.format) == ("example", "production", format)
+
+
+def test_an_index_of_others_keeps_its_bytes(blobs: Blobs, folder: Path) -> None:
+    write_layout(folder, blobs.image("new"), blobs)
+    index = json.loads((folder / "index.json").read_bytes())
+    own = blob_path(folder, index["manifests"][0]["digest"]).read_bytes()
+    spaced = json.dumps(json.loads(own), indent=3).encode()
+    digest = f"sha256:{hashlib.sha256(spaced).hexdigest()}"
+    blob_path(folder, digest).write_bytes(spaced)
+    index["manifests"][0] |= {"digest": digest, "size": len(spaced)}
+    (folder / "index.json").write_text(json.dumps(index))
+    read = open_layout(folder)
+    assert read.top.data == spaced
+    copied = folder.parent / "copy"
+    write_layout(copied, read, lambda digest: blob_path(folder, digest))
+    assert open_layout(copied).top.data == spaced
+
+
+def test_a_layout_that_is_not_there_is_missing(folder: Path) -> None:
+    with pytest.raises(ImageMissing, match=r"there is no image in .*invoke build"):
+        open_layout(folder)
+
+
+def test_a_document_that_was_changed_is_noticed(blobs: Blobs, folder: Path) -> None:
+    image = blobs.image("new")
+    write_layout(folder, image, blobs)
+    path = blob_path(folder, image.images[1].config.descriptor.digest)
+    path.write_bytes(path.read_bytes().replace(b"new", b"old"))
+    with pytest.raises(ImageInvalid, match=r"cannot be used: sha256:\w+ has the content of"):
+        open_layout(folder)
+
+
+@pytest.mark.parametrize("damage", ["", "{}", "[]", '{"manifests": []}', '{"manifests": [1]}'])
+def test_a_damaged_layout_is_refused_in_one_line(blobs: Blobs, folder: Path, damage: str) -> None:
+    write_layout(folder, blobs.image("new"), blobs)
+    (folder / "index.json").write_text(damage)
+    with pytest.raises(ImageInvalid) as caught:
+        open_layout(folder)
+    assert str(folder) in str(caught.value)
+    assert "\n" not in str(caught.value)
