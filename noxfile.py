@@ -48,12 +48,14 @@ def compat(session: nox.Session) -> None:
 
 @nox.session(tags=["check"])
 def lint(session: nox.Session) -> None:
-    """Style, format, shell scripts, and whether the lock is current."""
+    """Style, format, shell scripts, Dockerfiles; lock and rendered files are current."""
     install(session, "lint.txt")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("shellcheck", ".ci/run", ".ci/host.sh")
+    session.run("hadolint", *sorted(map(str, Path("deployment/docker").glob("Dockerfile*"))))
     session.run("invoke", "lock", "--check")
+    session.run("invoke", "dockerfile", "--check")
 
 
 @nox.session(tags=["check"])

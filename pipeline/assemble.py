@@ -152,7 +152,11 @@ def _other_entries(
     site_packages = recipe.suite.site_packages
     for wheel in recipe.wheels:
         yield from wheels.unpack(
-            cache.blob_path(wheel.sha256), wheel.filename, spool, site_packages=site_packages
+            cache.blob_path(wheel.sha256),
+            wheel.filename,
+            spool,
+            site_packages=site_packages,
+            interpreter=recipe.suite.interpreter,
         )
     if recipe.project is not None:
         yield from wheels.unpack(
@@ -160,6 +164,7 @@ def _other_entries(
             recipe.project.filename,
             spool,
             site_packages=site_packages,
+            interpreter=recipe.suite.interpreter,
             direct=True,
         )
     user = recipe.user
@@ -202,6 +207,9 @@ def _accounts(recipe: Recipe, below: Sequence[LayerFacts]) -> Iterator[Entry]:
         text = ""
         for layer in below:
             text = layer.accounts.get(path, text)
+        # A base image may have an account of that name; the description's is what counts.
+        kept = [old for old in text.splitlines(True) if not old.startswith(f"{user.name}:")]
+        text = "".join(kept)
         yield Entry(path, content=(text + line).encode(), origin="user")
 
 

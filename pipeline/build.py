@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.assemble import LayerFacts, entries_of, facts_of
+from pipeline.bases import LockedBase, OpenRegistry, anonymous_registry, fetch_layers
 from pipeline.cache import Cache, key_of
 from pipeline.entries import Spool
 from pipeline.errors import ImageInvalid
@@ -35,6 +36,7 @@ from pipeline.sources.debian.archive import pool_download
 from pipeline.sources.elf import LinkFacts
 from pipeline.sources.requirements import LockedWheel, download_wheels
 
+DAEMONLESS = "daemonless"
 WORKERS = 2
 _NAMED_PROBLEMS = 3
 
@@ -67,7 +69,8 @@ class BuiltPlatform:
     manifest_digest: str
     layers: tuple[BuiltLayer, ...]
     glibc: str
-    """The newest GLIBC version that anything in it asks for, such as `2.36`."""
+    """The newest GLIBC version that anything in it asks for, such as `2.36`; empty where
+    nobody looked."""
 
     @property
     def size_bytes(self) -> int:
@@ -89,6 +92,17 @@ class BuiltImage:
     digest: str
     output: Path | None
     platforms: tuple[BuiltPlatform, ...]
+    engine: str = DAEMONLESS
+
+
+@dataclass(frozen=True, slots=True)
+class MadeImage:
+    """One target whose layers are in the cache, before it is written anywhere."""
+
+    target: str
+    named: NamedImage
+    platforms: tuple[BuiltPlatform, ...]
+    engine: str = DAEMONLESS
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +127,7 @@ class BuildReport:
                     "name": image.name,
                     "digest": image.digest,
                     "output": str(image.output) if image.output else None,
+                    "engine": image.engine,
                     "platforms": [_platform_report(part) for part in image.platforms],
                 }
                 for image in self.images
@@ -127,7 +142,7 @@ def _platform_report(part: BuiltPlatform) -> dict[str, Any]:
         "config_digest": part.config_digest,
         "size_bytes": part.size_bytes,
         "unpacked_bytes": part.unpacked_bytes,
-        "glibc": part.glibc,
+        "glibc": part.glibc or None,
         "layers": [
             {
                 "kind": layer.kind,
@@ -153,6 +168,8 @@ class Output:
     format: Format
     preferred: Platform
     """The platform that gets the plain tag in the archive."""
+    sparse: bool = False
+    """Whether layers of a base from a registry stay there: `push` mounts them."""
 
 
 def is_cached(recipe: Recipe, cache: Cache) -> bool:
@@ -171,53 +188,74 @@ def build(
     mirrors: Mirrors,
     host: Platform | None,
     progress: Progress,
+    open_registry: OpenRegistry = anonymous_registry,
+    by_others: Callable[[], Sequence[MadeImage]] = tuple,
 ) -> BuildReport:
     """Build everything in `plan` and write it to `output`.
 
-    Raises what downloading and assembling raise, `ImageInvalid` when an image could not
-    run, and `OutputUnwritable`; then nothing of the output has changed.
+    `open_registry` gives access to registries, for layers of base images that the cache does
+    not have; `by_others` makes the images that another engine builds.  Raises what downloading
+    and assembling raise, `ImageInvalid` when an image could not run, and `OutputUnwritable`;
+    then nothing of the output has changed.
     """
     begin = time.monotonic()
     check_compressor()
     with cache.in_use():
+        made: list[MadeImage] = []
         layers = _build_layers(plan, cache, mirrors=mirrors, host=host, progress=progress)
-        named: list[tuple[NamedImage, tuple[BuiltPlatform, ...]]] = []
+        if not output.sparse:
+            _fetch_bases(plan, cache, open_registry, progress)
         for target in dict.fromkeys(image.target for image in plan.images):
             images = [image for image in plan.images if image.target == target]
             glibcs = [_check(image, layers, cache) for image in images]
-            named.append(_name(plan, images, layers, glibcs, output.format))
-        with contextlib.ExitStack() as archive:
-            # The archive is written first and put in place last: either output may fail,
-            # and then both are as they were.
-            if output.archive is not None:
-                with progress.step(f"archive {output.archive}"):
-                    archive.enter_context(
-                        new_archive(
-                            output.archive,
-                            [image for image, _ in named],
-                            lambda digest: cache.blob_path(digest[7:]),
-                            preferred=output.preferred,
-                        )
-                    )
-            if output.folder is not None:
-                for image, _ in named:
-                    write_layout(
-                        output.folder / image.tag,
-                        image,
-                        lambda digest: cache.blob_path(digest[7:]),
-                    )
+            named, platforms = _name(plan, images, layers, glibcs, output.format)
+            made.append(MadeImage(target, named, platforms))
+        made += by_others()
+        absent = _left_in_registries(plan) if output.sparse else frozenset()
+        return _write(made, cache, output, progress, begin=begin, absent=absent)
+
+
+def _write(
+    made: Sequence[MadeImage],
+    cache: Cache,
+    output: Output,
+    progress: Progress,
+    *,
+    begin: float,
+    absent: Collection[str] = (),
+) -> BuildReport:
+    """Write images to `output`; raises `OutputUnwritable`.
+
+    `begin` is when the build began, on the monotonic clock; `absent` are the digests of
+    layers that layouts do without.
+    """
+
+    def blob(digest: str) -> Path:
+        return cache.blob_path(digest.removeprefix("sha256:"))
+
+    with contextlib.ExitStack() as archive:
+        # The archive is written first and put in place last: either output may fail,
+        # and then both are as they were.
+        if output.archive is not None:
+            with progress.step(f"archive {output.archive}"):
+                named = [image.named for image in made]
+                archive.enter_context(
+                    new_archive(output.archive, named, blob, preferred=output.preferred)
+                )
+        if output.folder is not None:
+            for image in made:
+                write_layout(output.folder / image.named.tag, image.named, blob, absent=absent)
     return BuildReport(
         images=tuple(
             BuiltImage(
-                target=target,
-                name=f"{image.repository}:{image.tag}",
-                digest=image.top.descriptor.digest,
-                output=output.folder / image.tag if output.folder else None,
-                platforms=platforms,
+                target=image.target,
+                name=f"{image.named.repository}:{image.named.tag}",
+                digest=image.named.top.descriptor.digest,
+                output=output.folder / image.named.tag if output.folder else None,
+                platforms=image.platforms,
+                engine=image.engine,
             )
-            for target, (image, platforms) in zip(
-                dict.fromkeys(image.target for image in plan.images), named, strict=True
-            )
+            for image in made
         ),
         archive=output.archive,
         seconds=time.monotonic() - begin,
@@ -242,15 +280,7 @@ def _name(
         done = image_documents(
             image.platform,
             image.configuration,
-            [
-                ImageLayer(
-                    layer.digest,
-                    layer.diff_id,
-                    layer.size_bytes,
-                    f"{layer.kind}: {layer.summary}",
-                )
-                for layer in built
-            ],
+            _image_layers(image.base, built),
             created_s=plan.created_s,
             format=format,
             annotations=plan.annotations[target],
@@ -261,7 +291,7 @@ def _name(
                 platform=image.platform,
                 config_digest=done.config.descriptor.digest,
                 manifest_digest=done.manifest.descriptor.digest,
-                layers=built,
+                layers=(*_base_layers(image.base), *built),
                 glibc=glibc,
             )
         )
@@ -275,6 +305,48 @@ def _name(
         ),
         tuple(platforms),
     )
+
+
+def _image_layers(base: LockedBase | None, built: Sequence[BuiltLayer]) -> list[ImageLayer]:
+    lower = [layer.image_layer for layer in base.layers] if base is not None else []
+    return lower + [
+        ImageLayer(layer.digest, layer.diff_id, layer.size_bytes, f"{layer.kind}: {layer.summary}")
+        for layer in built
+    ]
+
+
+def _base_layers(base: LockedBase | None) -> list[BuiltLayer]:
+    """Return what the report says of the layers of a base from a registry."""
+    return [
+        BuiltLayer(
+            kind="registry",
+            summary=base.reference,
+            digest=layer.digest,
+            diff_id=layer.diff_id,
+            size_bytes=layer.size_bytes,
+            unpacked_bytes=layer.unpacked_bytes,
+            files=layer.files,
+            reused=True,
+            facts="",
+        )
+        for layer in (base.layers if base is not None else ())
+        if base is not None
+    ]
+
+
+def _left_in_registries(plan: Plan) -> frozenset[str]:
+    """Return the digests of the layers of bases from registries."""
+    return frozenset(
+        layer.digest for image in plan.images if image.base for layer in image.base.layers
+    )
+
+
+def _fetch_bases(plan: Plan, cache: Cache, open_registry: OpenRegistry, progress: Progress) -> None:
+    """Bring the layers of bases from registries into the cache."""
+    for image in plan.images:
+        if image.base is not None:
+            layers = [layer.image_layer for layer in image.base.layers]
+            fetch_layers(image.base.reference, layers, cache, open_registry, progress)
 
 
 def _build_layers(
@@ -300,7 +372,7 @@ def _build_layers(
     running: dict[str, Future[BuiltLayer]] = {}
 
     def work(recipe: Recipe) -> BuiltLayer:
-        below = []
+        below = [_base_facts(recipe.base)] if recipe.base is not None else []
         for lower in recipe.below:
             built = found.get(lower.key) or running[lower.key].result()
             below.append(_read_facts(built, cache))
@@ -390,17 +462,29 @@ def _read_facts(layer: BuiltLayer, cache: Cache) -> LayerFacts:
     return LayerFacts(LinkFacts.from_json(document["links"]), document["accounts"])
 
 
+def _base_facts(base: LockedBase) -> LayerFacts:
+    return LayerFacts(base.facts.links, base.facts.accounts)
+
+
 def _check(image: ImagePlan, layers: Mapping[str, BuiltLayer], cache: Cache) -> str:
     """Raise `ImageInvalid` unless every ELF file could be loaded; return the GLIBC it needs."""
     built = [layers[recipe.key] for recipe in image.layers]
-    suite = image.layers[0].suite
+    suite = image.suite
     # Another limit, or other code that checks, may come to another verdict.
     judge = [builder_digest(), str(image.platform), list(suite.glibc)]
+    lower: list[LinkFacts] = []
+    if image.base is not None:
+        judge.append(image.base.manifest_digest)
+        lower.append(image.base.facts.links)
     key = key_of([*judge, [layer.diff_id for layer in built]])
     if (record := cache.record("checked", key)) is not None:
         return str(record["glibc"])
     report = check_closure(
-        [_read_facts(layer, cache).links for layer in built], image.platform, glibc=suite.glibc
+        [*lower, *(_read_facts(layer, cache).links for layer in built)],
+        image.platform,
+        glibc=suite.glibc,
+        # Whether the base itself is complete is not for us to say, or to mend.
+        ignore=frozenset(path for facts in lower for path in facts.files),
     )
     if report.problems:
         named = "; ".join(report.problems[:_NAMED_PROBLEMS])

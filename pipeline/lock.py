@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.atomic import write_atomically
+from pipeline.bases import LockedBase, full_reference
 from pipeline.cache import key_of
 from pipeline.errors import LockMissing, LockStale, LockTampered
 from pipeline.platforms import Platform
@@ -61,6 +62,10 @@ class LockedSuite:
     interpreter: Mapping[Platform, tuple[LockedPackage, ...]]
     """The packages that a runnable python consists of."""
     images: Mapping[Platform, Mapping[str, Contents]]
+    docker: Mapping[Platform, tuple[LockedPackage, ...]] = field(default_factory=dict)
+    """The packages that Dockerfiles build with, by themselves: apt finds what they need."""
+    bases: Mapping[Platform, Mapping[str, LockedBase]] = field(default_factory=dict)
+    """Images from registries, by their full references."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +93,16 @@ class Lock:
             )
         return images[image]
 
+    def base(self, suite: str, platform: Platform, reference: str) -> LockedBase:
+        """Return the base image that `reference` names; raises `LockStale` without one."""
+        base = self.suite(suite).bases.get(platform, {}).get(full_reference(reference))
+        if base is None:
+            raise LockStale(
+                f"the lock does not hold the base '{reference}' for {platform}",
+                hint="run 'invoke lock'",
+            )
+        return base
+
 
 def description_inputs(settings: Settings, build_requires: Sequence[str]) -> Mapping[str, str]:
     """Return the SHA-256 of each part of the description that the lock depends on.
@@ -97,7 +112,7 @@ def description_inputs(settings: Settings, build_requires: Sequence[str]) -> Map
     inputs = {"platforms": key_of([str(p) for p in settings.platforms])}
     for suite in settings.suites.values():
         inputs[f"suites.{suite.name}"] = key_of(_suite_input(suite))
-    for name in settings.local_images():
+    for name in settings.images:
         inputs[f"images.{name}"] = key_of(_image_input(settings.images[name]))
         for suite in settings.suites.values():
             if requirements := fill_in(settings.images[name].requirements or "", suite):
@@ -105,6 +120,8 @@ def description_inputs(settings: Settings, build_requires: Sequence[str]) -> Map
                 inputs[requirements] = _requirements_digest(path, requirements)
     if build_requires:
         inputs["pyproject.toml build-system.requires"] = key_of(list(build_requires))
+    if settings.docker.build_packages:
+        inputs["docker.build-packages"] = key_of(list(settings.docker.build_packages))
     return inputs
 
 
@@ -170,6 +187,8 @@ def parse_lock(data: bytes, shown: Path) -> Lock:
 def _read_suite(part: Mapping[str, Any]) -> LockedSuite:
     images: dict[Platform, dict[str, Contents]] = {}
     interpreter: dict[Platform, tuple[LockedPackage, ...]] = {}
+    docker: dict[Platform, tuple[LockedPackage, ...]] = {}
+    bases: dict[Platform, dict[str, LockedBase]] = {}
     for spelling, platform_part in part["platforms"].items():
         platform = Platform.parse(spelling)
         packages = {
@@ -185,6 +204,12 @@ def _read_suite(part: Mapping[str, Any]) -> LockedSuite:
             if not _SHA256.fullmatch(sha256):
                 raise ValueError(f"'{sha256}' is not a SHA-256")
         interpreter[platform] = tuple(packages[name] for name in platform_part["interpreter"])
+        docker[platform] = tuple(packages[name] for name in platform_part.get("docker", ()))
+        if "bases" in platform_part:
+            bases[platform] = {
+                reference: LockedBase.from_json(reference, values)
+                for reference, values in platform_part["bases"].items()
+            }
         images[platform] = {
             image: Contents(
                 tuple(packages[name] for name in listed["packages"]),
@@ -198,6 +223,8 @@ def _read_suite(part: Mapping[str, Any]) -> LockedSuite:
         archives=part["archives"],
         interpreter=interpreter,
         images=images,
+        docker=docker,
+        bases=bases,
     )
 
 
@@ -221,15 +248,20 @@ def write_lock(path: Path, lock: Lock) -> None:
 def _suite_document(suite: LockedSuite) -> dict[str, Any]:
     platforms = {}
     for platform, images in suite.images.items():
-        packages: dict[str, LockedPackage] = {}
+        docker = suite.docker.get(platform, ())
+        # Where an image pins a package to another version, the image's is what counts.
+        packages = {package.name: package for package in docker}
         wheels: dict[str, LockedWheel] = {}
         for contents in images.values():
             packages.update({package.name: package for package in contents.packages})
             wheels.update({wheel.filename: wheel for wheel in contents.wheels})
         interpreter = suite.interpreter.get(platform, ())
+        bases = suite.bases.get(platform, {})
         packages.update({package.name: package for package in interpreter})
         platforms[str(platform)] = {
             "interpreter": [package.name for package in interpreter],
+            **({"docker": [package.name for package in docker]} if docker else {}),
+            **({"bases": {name: base.to_json() for name, base in bases.items()}} if bases else {}),
             "images": {
                 name: {
                     "packages": [package.name for package in contents.packages],

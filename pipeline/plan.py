@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.assemble import source_files
+from pipeline.bases import LockedBase
 from pipeline.cache import key_of
 from pipeline.errors import EntryPointMissing, LockStale
 from pipeline.lock import Contents, Lock, LockedPackage
@@ -29,17 +30,25 @@ from pipeline.sources.requirements import required
 _BYSTANDERS = (
     "tasks/",
     "oci/registry/",
+    "oci/tree.py",
+    "build_secrets.py",
+    "buildkit.py",
     "commands.py",
     "compare.py",
+    "contents.py",
     "docker_engine.py",
     "dockerfile.py",
     "doctor.py",
     "errors.py",
     "fetch.py",
     "load.py",
+    "pull.py",
     "push.py",
+    "registries.py",
     "report.py",
+    "shipping.py",
     "tags.py",
+    "transfer.py",
 )
 
 
@@ -53,6 +62,10 @@ class ImagePlan:
     configuration: Configuration
     interpreter: tuple[LockedPackage, ...]
     """The packages of the host's bytecode compiler; empty when the lock has none for it."""
+    base: LockedBase | None
+    """The image from a registry under its layers."""
+    suite: Suite
+    """The plan's suite; on a base from a registry, with the places of that base."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +77,8 @@ class Plan:
     images: tuple[ImagePlan, ...]
     created_s: int
     """What the images say they were created at, seconds since 1970."""
+    epoch_s: int
+    """No file of a layer is younger."""
     snapshot: str
     """Where the snapshot archive has the locked packages."""
     has_revision: bool
@@ -115,30 +130,42 @@ def make_plan(
         merged = settings.merged(target)
         wheel = project if any(i.project for i in settings.chain(target)) else None
         labels = _labels(settings, merged, project, revision, created_s)
-        annotations[target] = labels
+        reference = settings.registry_base(target)
         for platform in platforms:
+            base = lock.base(suite.name, platform, reference) if reference else None
+            fitting = base.adapt(suite) if base is not None else suite
+            if base is not None:
+                labels = dict(sorted({**labels, **base.annotations}.items()))
             layers: tuple[Recipe, ...] = ()
             for image in settings.chain(target):
                 contents = lock.contents(suite.name, platform, image.name)
                 layers += _recipes(
-                    settings, suite, image, platform, contents, wheel, layers, epoch_s
+                    settings, fitting, image, platform, contents, wheel, layers, epoch_s, base
                 )
+            configuration = _configuration(merged, labels)
+            if base is not None:
+                resets_command = any(image.entrypoint for image in settings.chain(target))
+                configuration = base.extended(configuration, resets_command=resets_command)
             images.append(
                 ImagePlan(
                     target=target,
                     platform=platform,
                     layers=layers,
-                    configuration=_configuration(merged, labels),
+                    configuration=configuration,
                     interpreter=locked.interpreter.get(host, ()) if host is not None else (),
+                    base=base,
+                    suite=fitting,
                 )
             )
             if wheel is not None:
                 _check_requirements(wheel, layers, suite, platform, target)
+        annotations[target] = labels
     return Plan(
         settings=settings,
         suite=suite,
         images=tuple(images),
         created_s=created_s,
+        epoch_s=epoch_s,
         snapshot=locked.snapshot,
         has_revision=bool(revision.commit),
         annotations=annotations,
@@ -154,6 +181,7 @@ def _recipes(
     project: ProjectWheel | None,
     below: tuple[Recipe, ...],
     epoch_s: int,
+    base: LockedBase | None,
 ) -> tuple[Recipe, ...]:
     """Return the layers that `image` adds: packages, dependencies, application."""
     found: list[Recipe] = []
@@ -171,6 +199,7 @@ def _recipes(
             key="",
             below=lower,
             bytecode=image.bytecode,
+            base=base,
             **parts,  # type: ignore[arg-type]
         )
         found.append(replace(recipe, key=_key(recipe, settings.root)))
@@ -207,6 +236,8 @@ def _key(recipe: Recipe, root: Path) -> str:
             "kind": recipe.kind,
             "platform": str(recipe.platform),
             "suite": [recipe.suite.name, recipe.suite.python],
+            "python": [recipe.suite.interpreter, recipe.suite.site_packages],
+            "base": recipe.base.manifest_digest if recipe.base and depends else "",
             "epoch": recipe.epoch_s,
             "below": [lower.key for lower in recipe.below] if depends else [],
             "packages": [package.sha256 for package in recipe.packages],
@@ -314,7 +345,8 @@ def check_runnable(plan: Plan) -> None:
     """Raise `EntryPointMissing` for a target whose container would have nothing to run."""
     for image in plan.images:
         configuration = image.configuration
-        if image.layers[-1].project and not (configuration.entrypoint or configuration.command):
+        runs = configuration.entrypoint or configuration.command
+        if image.layers and image.layers[-1].project and not runs:
             raise EntryPointMissing(
                 f"nothing says what a container of '{image.target}' runs",
                 hint="set entrypoint or command in images.toml, or give --entrypoint",

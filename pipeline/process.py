@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from pipeline.errors import ToolMissing
+
+_STOP_TIMEOUT_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +42,17 @@ class Runner(Protocol):
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
         stdin: bytes | None = None,
+        timeout_s: float | None = None,
     ) -> Completed:
         """Run `argv` to its end. `env` is added to this process's own."""
+        ...
+
+
+class Feeder(Protocol):
+    """Runs commands that read more than fits into memory."""
+
+    def __call__(self, argv: tuple[str, ...], chunks: Iterable[bytes]) -> Completed:
+        """Run `argv` to its end, with `chunks` as its input."""
         ...
 
 
@@ -48,29 +62,153 @@ def run(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     stdin: bytes | None = None,
+    timeout_s: float | None = None,
 ) -> Completed:
     """Run `argv` and capture what it prints; a non-zero exit is the caller's to judge.
 
-    Raises `ToolMissing` when the program does not exist.
+    Raises `ToolMissing` when the program does not exist, and `TimeoutError` when it is not
+    done, or somebody still holds its output, after `timeout_s`: it and all that it started
+    are killed then.  A command with a deadline runs in a session of its own, away from the
+    terminal.
     """
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             argv,
             cwd=cwd,
             env={**os.environ, **env} if env else None,
-            input=stdin,
-            stdin=subprocess.DEVNULL if stdin is None else None,
-            capture_output=True,
-            check=False,
+            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=timeout_s is not None,
         )
     except (FileNotFoundError, PermissionError) as error:
         if cwd is not None and not cwd.is_dir():
             raise
-        wrong = "is not installed" if isinstance(error, FileNotFoundError) else "cannot be run"
-        raise ToolMissing(f"'{argv[0]}' {wrong}", hint="install it, or put it on PATH") from None
+        raise _unusable(argv, error) from None
+    with process:
+        try:
+            stdout, stderr = process.communicate(stdin, timeout_s)
+        except BaseException as error:
+            if timeout_s is None:
+                process.kill()
+            else:
+                # The group has the number of its leader, even when that one has ended.
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise TimeoutError(f"'{argv[0]}' was not done after {timeout_s} s") from None
+            raise
     return Completed(
         argv,
-        done.returncode,
-        done.stdout.decode("utf-8", "replace"),
-        done.stderr.decode("utf-8", "replace"),
+        process.returncode,
+        stdout.decode("utf-8", "replace"),
+        stderr.decode("utf-8", "replace"),
     )
+
+
+def feed(argv: tuple[str, ...], chunks: Iterable[bytes]) -> Completed:
+    """Run `argv` with `chunks` as its input, one at a time; otherwise like `run`.
+
+    A command that ends before it has read all of them is no error here: its exit code and
+    what it printed say why.  When `chunks` fails, the command is killed, so that half an
+    input is never taken for a whole one.
+    """
+    # Into files: nobody reads pipes while this process writes.
+    with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+        try:
+            process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=stdout, stderr=stderr)
+        except (FileNotFoundError, PermissionError) as error:
+            raise _unusable(argv, error) from None
+        assert process.stdin is not None
+        with process:
+            try:
+                with contextlib.suppress(BrokenPipeError):
+                    for chunk in chunks:
+                        process.stdin.write(chunk)
+            except BaseException:
+                process.kill()
+                raise
+            finally:
+                with contextlib.suppress(BrokenPipeError):
+                    process.stdin.close()
+        texts = []
+        for file in (stdout, stderr):
+            file.seek(0)
+            texts.append(file.read().decode("utf-8", "replace"))
+    return Completed(argv, process.returncode, *texts)
+
+
+def _unusable(argv: tuple[str, ...], error: OSError) -> ToolMissing:
+    wrong = "is not installed" if isinstance(error, FileNotFoundError) else "cannot be run"
+    return ToolMissing(f"'{argv[0]}' {wrong}", hint="install it, or put it on PATH")
+
+
+class Streamer(Protocol):
+    """Runs commands that take their time; tests pass one that plays a record."""
+
+    def __call__(
+        self,
+        argv: tuple[str, ...],
+        on_line: Callable[[str], None],
+        *,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> int:
+        """Run `argv` to its end, calling `on_line` meanwhile; return its exit code."""
+        ...
+
+
+def stream(
+    argv: tuple[str, ...],
+    on_line: Callable[[str], None],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> int:
+    """Run `argv`, call `on_line` for each line that it prints, and return its exit code.
+
+    `env` is added to this process's own.  The command is in a process group of its own: when
+    `on_line` raises, or Ctrl-C is pressed, it is interrupted once and has ended before this
+    returns.  Raises `ToolMissing` when the program does not exist.
+    """
+    try:
+        process = subprocess.Popen(
+            argv,
+            cwd=cwd,
+            env={**os.environ, **env} if env else None,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            process_group=0,
+        )
+    except (FileNotFoundError, PermissionError) as error:
+        if cwd is not None and not cwd.is_dir():
+            raise
+        raise _not_run(argv, error) from None
+    with process:
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                on_line(line.rstrip("\n"))
+            return process.wait()
+        finally:
+            _end(process)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End a command that still runs, more firmly each time, with all that it started."""
+    for way in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, way)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_STOP_TIMEOUT_S)
+
+
+def _not_run(argv: tuple[str, ...], error: OSError) -> ToolMissing:
+    wrong = "is not installed" if isinstance(error, FileNotFoundError) else "cannot be run"
+    return ToolMissing(f"'{argv[0]}' {wrong}", hint="install it, or put it on PATH")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pipeline.bases import LockedBase
 from pipeline.lock import LockedPackage
 from pipeline.platforms import Platform
 from pipeline.settings import File, Suite, User
@@ -35,6 +36,8 @@ class Recipe:
     new_user: bool = False
     """Whether this layer adds the user to the accounts."""
     bytecode: bool = True
+    base: LockedBase | None = None
+    """The image from a registry that all of it stands on."""
 
     @property
     def summary(self) -> str:

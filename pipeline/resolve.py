@@ -10,6 +10,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pipeline.bases import (
+    LockedBase,
+    OpenRegistry,
+    anonymous_registry,
+    full_reference,
+    lock_base,
+)
 from pipeline.cache import Cache
 from pipeline.errors import SettingsInvalid
 from pipeline.lock import Contents, Lock, LockedPackage, LockedSuite, description_inputs
@@ -72,11 +79,15 @@ def make_lock(
     *,
     now: datetime,
     sources: Sources,
+    old: Lock | None = None,
+    open_registry: OpenRegistry = anonymous_registry,
 ) -> Lock:
     """Resolve everything that the description names.
 
-    Raises the errors of the resolvers: an unknown package, one that exists on some
-    platforms only, a conflict, a signature, a dependency without a wheel, no network.
+    Base images from registries keep the digests that `old` has for them; others are looked
+    up through `open_registry`.  Raises the errors of the resolvers: an unknown package, one
+    that exists on some platforms only, a conflict, a signature, a dependency without a wheel,
+    an unusable base, no network.
     """
     build_requirements: tuple[str, ...] = ()
     if project is not None:
@@ -88,7 +99,13 @@ def make_lock(
     }
     _refuse_unused_omissions(settings, loaded)
     suites = {
-        suite.name: _lock_suite(settings, suite, loaded[suite.name], progress)
+        suite.name: _lock_suite(
+            settings,
+            suite,
+            loaded[suite.name],
+            progress,
+            bases=_lock_bases(settings, suite, cache, open_registry, progress, old),
+        )
         for suite in settings.suites.values()
     }
     requires = project.build_requires if project is not None else ()
@@ -123,7 +140,7 @@ def _load_suite(
 
 def _refuse_unused_omissions(settings: Settings, loaded: Mapping[str, LoadedSuite]) -> None:
     """Raise `SettingsInvalid` for an omission that has an effect in no suite."""
-    for name in settings.local_images():
+    for name in settings.images:
         image = settings.images[name]
         unused = set(image.omit)
         for suite in settings.suites.values():
@@ -140,24 +157,63 @@ def _refuse_unused_omissions(settings: Settings, loaded: Mapping[str, LoadedSuit
             )
 
 
+def _lock_bases(
+    settings: Settings,
+    suite: Suite,
+    cache: Cache,
+    open_registry: OpenRegistry,
+    progress: Progress,
+    old: Lock | None,
+) -> Mapping[Platform, Mapping[str, LockedBase]]:
+    """Return the base images from registries, by their full references."""
+    settings = settings.filled(suite)
+    references = {settings.registry_base(name) for name in settings.images}
+    named = sorted({full_reference(reference) for reference in references if reference})
+    if not named:
+        return {}
+    before = old.suites[suite.name].bases if old and suite.name in old.suites else {}
+    found: dict[Platform, dict[str, LockedBase]] = {p: {} for p in settings.platforms}
+    for reference in named:
+        kept = {p: before.get(p, {}).get(reference) for p in settings.platforms}
+        bases = {p: base for p, base in kept.items() if base is not None}
+        if len(bases) != len(settings.platforms):
+            with open_registry() as registry:
+                bases = dict(lock_base(reference, settings.platforms, cache, registry, progress))
+        for platform, base in bases.items():
+            base.adapt(suite)  # Another Python is noticed here, not by a build.
+            found[platform][reference] = base
+    return found
+
+
 def _lock_suite(
-    settings: Settings, suite: Suite, loaded: LoadedSuite, progress: Progress
+    settings: Settings,
+    suite: Suite,
+    loaded: LoadedSuite,
+    progress: Progress,
+    *,
+    bases: Mapping[Platform, Mapping[str, LockedBase]],
 ) -> LockedSuite:
     settings = settings.filled(suite)
     epoch_s = max(int(release.date.timestamp()) for release in loaded.releases)
     with progress.step(f"{suite.name}: packages"):
         packages = {
             name: _lock_packages(settings, suite, settings.images[name], loaded.indexes)
-            for name in settings.local_images()
+            for name in settings.images
         }
         roots = [f"python{suite.python}-minimal"]
         interpreter = resolve_all(roots, loaded.indexes, omit=frozenset())
+        docker = _lock_named(settings.docker.build_packages, suite, loaded.indexes)
 
     def wheels(platform: Platform) -> Mapping[str, tuple[LockedWheel, ...]]:
         with progress.step(f"{suite.name}: wheels for {platform}"):
             return {
-                name: _lock_wheels(settings, suite, settings.images[name], platform)
-                for name in settings.local_images()
+                name: _lock_wheels(
+                    settings,
+                    _suite_of(settings, settings.images[name], suite, bases.get(platform, {})),
+                    settings.images[name],
+                    platform,
+                )
+                for name in settings.images
             }
 
     # Mostly waiting for the index: platforms are resolved side by side.
@@ -165,8 +221,7 @@ def _lock_suite(
         resolved = dict(zip(settings.platforms, pool.map(wheels, settings.platforms), strict=True))
     images = {
         platform: {
-            name: Contents(packages[name][platform], found[name])
-            for name in settings.local_images()
+            name: Contents(packages[name][platform], found[name]) for name in settings.images
         }
         for platform, found in resolved.items()
     }
@@ -179,7 +234,29 @@ def _lock_suite(
             for platform, found in interpreter.items()
         },
         images=images,
+        docker=docker,
+        bases=bases,
     )
+
+
+def _suite_of(
+    settings: Settings, image: Image, suite: Suite, bases: Mapping[str, LockedBase]
+) -> Suite:
+    """Return the suite as the image has it: another C library on a base from a registry."""
+    reference = settings.registry_base(image.name)
+    return bases[full_reference(reference)].adapt(suite) if reference else suite
+
+
+def _lock_named(
+    names: Sequence[str], suite: Suite, indexes: Mapping[Platform, PackageIndex]
+) -> Mapping[Platform, tuple[LockedPackage, ...]]:
+    """Return the packages of these names without what they need."""
+    roots = sorted(fill_in(name, suite) for name in names)
+    wanted = {root.partition("=")[0] for root in roots}
+    return {
+        platform: tuple(_locked(package) for package in packages if package.name in wanted)
+        for platform, packages in resolve_all(roots, indexes, omit=frozenset()).items()
+    }
 
 
 def _lock_packages(

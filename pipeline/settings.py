@@ -11,13 +11,12 @@ import re
 import signal
 import string
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pipeline.errors import (
-    BaseUnusable,
     SettingsInvalid,
     SettingsUnreadable,
     UnknownTarget,
@@ -29,10 +28,32 @@ from pipeline.platforms import Platform
 SCHEMA = 1
 DESCRIPTION = Path("deployment/images.toml")
 LOCK = Path("deployment/images.lock")
+DOCKERFILE = "deployment/docker/Dockerfile"
 
 # What a repository, a tag and a folder can be called (Docker's reference grammar).
 _NAME = r"[a-z0-9]+(?:(?:[.]|__?|-+)[a-z0-9]+)*"
 _NAME_MEANING = "lower-case letters and digits, with '.', '_' or '-' between them"
+# A reference that always means the same bytes; the tag is what people and update bots read.
+_PINNED_IMAGE = (
+    rf"(?:[A-Za-z0-9.-]+(?::[0-9]+)?/)?{_NAME}(?:/{_NAME})*"
+    r":[A-Za-z0-9_][A-Za-z0-9._-]{0,127}@sha256:[0-9a-f]{64}"
+)
+# Dockerfile instructions that lines of one's own may hold.  What is missing has a key here.
+_FINAL_INSTRUCTIONS = ("ADD", "ARG", "COPY", "RUN", "SHELL")
+_BUILD_INSTRUCTIONS = ("ADD", "ARG", "COPY", "ENV", "RUN", "SHELL", "WORKDIR")
+_KEYS_OF_INSTRUCTIONS = {
+    "CMD": "command",
+    "ENTRYPOINT": "entrypoint",
+    "ENV": "environment",
+    "EXPOSE": "ports",
+    "FROM": "from",
+    "HEALTHCHECK": "healthcheck",
+    "LABEL": "labels",
+    "STOPSIGNAL": "stop-signal",
+    "USER": "user",
+    "VOLUME": "volumes",
+    "WORKDIR": "workdir",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +65,17 @@ class Suite:
     """Minor version: `3.11`."""
     glibc: tuple[int, int]
     """What wheels may ask for: `(2, 36)`."""
+    image: str | None = None
+    """The image that its Dockerfiles start from, with tag and digest."""
+    interpreter: str = "/usr/bin/python3"
+    """What console scripts start with; another where a base image has it elsewhere."""
+    packages_folder: str = ""
+    """Where a base image's python looks for packages; empty for Debian's own."""
 
     @property
     def site_packages(self) -> str:
-        """Where Debian's python looks for what Debian did not package (relative path)."""
-        return f"usr/local/lib/python{self.python}/dist-packages"
+        """Where python looks for what is installed beside it (relative path)."""
+        return self.packages_folder or f"usr/local/lib/python{self.python}/dist-packages"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +142,27 @@ class Image:
     labels: Mapping[str, str] = field(default_factory=dict)
     stop_signal: str | None = None
     bytecode: bool = True
+    dockerfile: str = DOCKERFILE
+    """The Dockerfile with its stage, relative to the repository."""
+    docker_lines: tuple[str, ...] = ()
+    """Dockerfile lines for its stage, run as root after everything else is in place."""
+    docker_build_lines: tuple[str, ...] = ()
+    """Dockerfile lines for the stage that installs its dependencies, run as root before."""
+
+    @property
+    def needs_docker(self) -> bool:
+        """Whether it has lines that an engine must run; see `Settings.needs_docker`."""
+        return bool(self.docker_lines or self.docker_build_lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Docker:
+    """What Dockerfiles need and no image keeps."""
+
+    build_packages: tuple[str, ...] = ()
+    """Debian packages of the stage that installs wheels: pip."""
+    project_files: tuple[str, ...] = ()
+    """The files and folders that the project's build back end reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +178,7 @@ class Settings:
     labels: Mapping[str, str]
     path: Path
     """The file it was read from, for messages."""
+    docker: Docker = Docker()
 
     def suite(self, name: str | None = None) -> Suite:
         """Return the suite called `name`, the default one when None."""
@@ -153,17 +202,10 @@ class Settings:
     def chain(self, name: str) -> tuple[Image, ...]:
         """Return the image and those it is built on, the lowest first.
 
-        Raises `BaseUnusable` when the lowest one comes from a registry.
+        The lowest may itself be based on an image from a registry; see `registry_base`.
         """
         chain = [self.image(name)]
-        while (base := chain[0].base) is not None:
-            if base not in self.images:
-                raise BaseUnusable(
-                    f"target '{name}' is based on '{base}', an image from a registry, "
-                    "which this version cannot pull",
-                    hint=f"describe the base with packages, or choose another: "
-                    f"{', '.join(self.local_images())}",
-                )
+        while (base := chain[0].base) is not None and base in self.images:
             if any(image.name == base for image in chain):
                 raise SettingsInvalid(
                     f"{self.path}: images.{base} is based on itself",
@@ -172,24 +214,23 @@ class Settings:
             chain.insert(0, self.images[base])
         return tuple(chain)
 
+    def needs_docker(self, name: str) -> bool:
+        """Return whether the image, or one below it, has lines that an engine must run."""
+        return any(image.needs_docker for image in self.chain(name))
+
     def filled(self, suite: Suite) -> Settings:
         """Return the description with `{python}` and `{suite}` filled in everywhere."""
         images = {name: _filled(image, suite) for name, image in self.images.items()}
-        return replace(self, images=images, labels=_filled(self.labels, suite))
+        return replace(
+            self,
+            images=images,
+            labels=_filled(self.labels, suite),
+            docker=_filled(self.docker, suite),
+        )
 
-    def local_images(self) -> tuple[str, ...]:
-        """Return the names of the images that need no registry."""
-
-        def is_local(image: Image) -> bool:
-            seen: set[str] = set()
-            while image.base is not None and image.name not in seen:
-                seen.add(image.name)
-                if image.base not in self.images:
-                    return False
-                image = self.images[image.base]
-            return True
-
-        return tuple(name for name, image in self.images.items() if is_local(image))
+    def registry_base(self, name: str) -> str | None:
+        """Return the image from a registry that `name` stands on, None when there is none."""
+        return self.chain(name)[0].base
 
     def merged(self, name: str) -> Image:
         """Return the image's runtime configuration with everything it inherits.
@@ -258,6 +299,13 @@ def parse_settings(text: str, *, root: Path, path: Path) -> Settings:
         )
     images = {key: _image(key, part) for key, part in table.tables("images")}
     labels = table.mapping("labels")
+    docker = Docker()
+    for part in table.optional_table("docker"):
+        docker = Docker(
+            build_packages=part.strings("build-packages", default=()),
+            project_files=part.relatives("project-files"),
+        )
+        part.finish()
     table.finish()
     for image in images.values():
         base = image.base
@@ -266,6 +314,7 @@ def parse_settings(text: str, *, root: Path, path: Path) -> Settings:
                 f"{path}: images.{image.name}.from names '{base}', which is not described",
                 hint=_choose(base, images),
             )
+    _refuse_packages_on_registry_bases(images, path)
     return Settings(
         root=root,
         name=name,
@@ -275,7 +324,23 @@ def parse_settings(text: str, *, root: Path, path: Path) -> Settings:
         images=images,
         labels=labels,
         path=path,
+        docker=docker,
     )
+
+
+def _refuse_packages_on_registry_bases(images: Mapping[str, Image], path: Path) -> None:
+    for image in images.values():
+        lowest, seen = image, {image.name}
+        while (base := lowest.base) is not None and base in images and base not in seen:
+            lowest = images[base]
+            seen.add(base)
+        if image.packages and lowest.base is not None and lowest.base not in images:
+            raise SettingsInvalid(
+                f"{path}: images.{image.name}.packages: Debian packages cannot be added to "
+                f"'{lowest.base}', whose own packages nobody resolved",
+                hint="install them with a line in 'docker-lines', or describe the base with "
+                "packages",
+            )
 
 
 def fill_in(text: str, suite: Suite) -> str:
@@ -291,7 +356,7 @@ def _filled(value: Any, suite: Suite) -> Any:
         return tuple(_filled(part, suite) for part in value)
     if isinstance(value, dict):
         return {fill_in(key, suite): _filled(part, suite) for key, part in value.items()}
-    if isinstance(value, Image | File | HealthCheck | User):
+    if isinstance(value, Docker | File | HealthCheck | Image | User):
         parts = {part.name: getattr(value, part.name) for part in fields(value)}
         return replace(value, **{name: _filled(part, suite) for name, part in parts.items()})
     return value
@@ -310,8 +375,15 @@ def _platforms(table: _Table) -> tuple[Platform, ...]:
 def _suite(name: str, table: _Table) -> Suite:
     python = table.matching("python", r"3\.[0-9]{1,3}", "a minor version such as 3.11")
     glibc = table.matching("glibc", r"2\.[0-9]{1,3}", "a version such as 2.36").split(".")
+    image = table.text("image", default="")
+    if image and not re.fullmatch(_PINNED_IMAGE, image):
+        raise table.wrong(
+            "image",
+            f"{image!r} does not name one image for good",
+            "write it with tag and digest, as debian:bookworm-slim@sha256:…",
+        )
     table.finish()
-    return Suite(name, python, (int(glibc[0]), int(glibc[1])))
+    return Suite(name, python, (int(glibc[0]), int(glibc[1])), image or None)
 
 
 def _image(name: str, table: _Table) -> Image:
@@ -375,6 +447,13 @@ def _image(name: str, table: _Table) -> Image:
     stop_signal = table.text("stop-signal", default="")
     if stop_signal and stop_signal not in signal.Signals.__members__:
         raise table.wrong("stop-signal", f"'{stop_signal}' is no signal", "write it as SIGTERM")
+    dockerfile = table.relative("dockerfile", default=DOCKERFILE)
+    if not re.fullmatch(r"(?:[A-Za-z0-9._-]+/)*Dockerfile(?:\.[A-Za-z0-9_-]+)?", dockerfile):
+        raise table.wrong(
+            "dockerfile",
+            f"'{dockerfile}' is not a Dockerfile's name",
+            f"write it as {DOCKERFILE}.{name}",
+        )
     image = Image(
         name=name,
         description=table.text("description", default=""),
@@ -398,6 +477,9 @@ def _image(name: str, table: _Table) -> Image:
         labels=table.mapping("labels"),
         stop_signal=stop_signal or None,
         bytecode=table.boolean("bytecode", default=True),
+        dockerfile=dockerfile,
+        docker_lines=table.instructions("docker-lines", _FINAL_INSTRUCTIONS),
+        docker_build_lines=table.instructions("docker-build-lines", _BUILD_INSTRUCTIONS),
     )
     table.finish()
     return image
@@ -458,12 +540,21 @@ class _Table:
 
     def relative(self, key: str, *, default: str | None = None) -> str:
         value = self.text(key, default=default)
+        self.check_relative(key, value)
+        return value
+
+    def relatives(self, key: str) -> tuple[str, ...]:
+        values = self.strings(key, default=())
+        for value in values:
+            self.check_relative(key, value)
+        return values
+
+    def check_relative(self, key: str, value: str) -> None:
         path = PurePosixPath(value)
         if path.is_absolute() or ".." in path.parts or "\0" in value:
             raise self.wrong(
                 key, f"'{value}' is not a path in the repository", "write it as deployment/file"
             )
-        return value
 
     def absolutes(self, key: str) -> tuple[str, ...]:
         values = self.strings(key, default=())
@@ -514,6 +605,42 @@ class _Table:
     def optional_strings(self, key: str) -> tuple[str, ...] | None:
         self._known.append(key)
         return self.strings(key) if key in self._values else None
+
+    def instructions(self, key: str, allowed: Sequence[str]) -> tuple[str, ...]:
+        """Read lines of a Dockerfile, each one whole instruction or comment.
+
+        No placeholders are looked for: `${VARIABLE}` and braces belong to the shell.
+        """
+        values = self._typed(
+            key,
+            (),
+            lambda v: isinstance(v, list | tuple) and all(isinstance(s, str) for s in v),
+            "a list of strings",
+        )
+        for value in values:
+            shown = repr(value.split("\n")[0])
+            *continued, last = value.split("\n")
+            if not all(line.endswith("\\") for line in continued) or last.endswith("\\"):
+                raise self.wrong(
+                    key,
+                    f"{shown} is not one instruction",
+                    "end each of its lines but the last with a backslash",
+                )
+            if any(ord(character) < 32 and character not in "\t\n" for character in value):
+                raise self.wrong(key, f"{shown} holds a control character", "remove it")
+            if value.startswith("#") and not continued:
+                continue
+            name, _, arguments = value.partition(" ")
+            if name.upper() in _KEYS_OF_INSTRUCTIONS and name.upper() not in allowed:
+                hint = f"images.toml has a key for it: '{_KEYS_OF_INSTRUCTIONS[name.upper()]}'"
+                raise self.wrong(key, f"{name.upper()} cannot be used there", hint)
+            if name not in allowed or not arguments.strip():
+                raise self.wrong(
+                    key,
+                    f"{shown} is not an instruction that can be used there",
+                    f"start it with {', '.join(allowed)}",
+                )
+        return tuple(values)
 
     def mapping(self, key: str) -> Mapping[str, str]:
         values = self._typed(

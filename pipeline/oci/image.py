@@ -281,13 +281,15 @@ def _runtime(configuration: Configuration) -> dict[str, Any]:
     }
     if c.health_test:
         # Reserved in the OCI configuration; Docker and its relatives honour it.
-        runtime["Healthcheck"] = {
+        check = {
             "Test": list(c.health_test),
             "Interval": _nanoseconds(c.health_interval_s),
             "Timeout": _nanoseconds(c.health_timeout_s),
             "StartPeriod": _nanoseconds(c.health_start_period_s),
             "Retries": c.health_retries,
         }
+        # Zero means the engine's own value, as does leaving it out.
+        runtime["Healthcheck"] = {key: value for key, value in check.items() if value}
     return {key: value for key, value in runtime.items() if value}
 
 

@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -106,8 +106,12 @@ def index_json(images: Sequence[NamedImage]) -> bytes:
     )
 
 
-def write_layout(folder: Path, image: NamedImage, blob: BlobSource) -> None:
+def write_layout(
+    folder: Path, image: NamedImage, blob: BlobSource, *, absent: Collection[str] = ()
+) -> None:
     """Make `folder` the layout of `image`; raises `OutputUnwritable`.
+
+    Layers whose digests are `absent` are left out, to be had elsewhere (image-layout.md).
 
     A folder that is not there appears whole; one that is there is taken over as
     described above.  Concurrent writers of one folder wait for each other.
@@ -119,19 +123,19 @@ def write_layout(folder: Path, image: NamedImage, blob: BlobSource) -> None:
             fcntl.flock(guard, fcntl.LOCK_EX)
             if (folder / "oci-layout").exists() and (folder / "index.json").exists():
                 _refuse_others(folder, image)
-                _fill(folder, image, blob)
+                _fill(folder, image, blob, absent)
                 _remove_unnamed(folder, image)
             else:
-                _create(folder, image, blob)
+                _create(folder, image, blob, absent)
 
 
-def _create(folder: Path, image: NamedImage, blob: BlobSource) -> None:
+def _create(folder: Path, image: NamedImage, blob: BlobSource, absent: Collection[str]) -> None:
     for leftover in folder.parent.glob(f".{folder.name}.*"):
         shutil.rmtree(leftover, ignore_errors=True)
     work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         work.chmod(0o755)
-        _fill(work, image, blob)
+        _fill(work, image, blob, absent)
         if folder.exists():
             _make_way(folder)
         os.replace(work, folder)
@@ -165,8 +169,10 @@ def _make_way(folder: Path) -> None:
     )
 
 
-def _fill(folder: Path, image: NamedImage, blob: BlobSource) -> None:
+def _fill(folder: Path, image: NamedImage, blob: BlobSource, absent: Collection[str]) -> None:
     for digest in image.layer_digests():
+        if digest in absent:
+            continue
         copy_verified(blob(digest), blob_path(folder, digest), digest.removeprefix("sha256:"))
     for document in image.documents():
         _write_if_changed(blob_path(folder, document.descriptor.digest), document.data)

@@ -95,12 +95,18 @@ def _labels(message: Message) -> Mapping[str, str]:
 
 
 def unpack(
-    path: Path, filename: str, spool: Spool, *, site_packages: str, direct: bool = False
+    path: Path,
+    filename: str,
+    spool: Spool,
+    *,
+    site_packages: str,
+    interpreter: str = INTERPRETER,
+    direct: bool = False,
 ) -> list[Entry]:
     """Return the entries of the wheel at `path`, contents in `spool`.
 
     `filename` is the wheel's own name, `site_packages` the relative folder that modules go
-    to.  Console scripts start with the image's interpreter; `RECORD` lists what was laid
+    to.  Console scripts start with the image's `interpreter`; `RECORD` lists what was laid
     down; `REQUESTED` marks a wheel that was asked for by name (`direct`).
     Raises `ArchiveMalformed`.
     """
@@ -112,7 +118,7 @@ def unpack(
         metadata["REQUESTED"] = b""
     with _opened(path, filename) as archive, warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # A __pycache__ is left out: ours follows.
-        destination = _Destination(spool, site_packages, origin=filename)
+        destination = _Destination(spool, site_packages, interpreter, origin=filename)
         install(WheelFile(archive), destination, metadata)  # type: ignore[arg-type]
     return destination.entries
 
@@ -159,10 +165,11 @@ def _dist_info(archive: zipfile.ZipFile) -> str:
 class _Destination:
     """`installer`'s destination that collects entries."""
 
-    def __init__(self, spool: Spool, site_packages: str, *, origin: str) -> None:
+    def __init__(self, spool: Spool, site_packages: str, interpreter: str, *, origin: str) -> None:
         self.entries: list[Entry] = []
         self._spool = spool
         self._origin = origin
+        self._interpreter = interpreter
         python = posixpath.basename(posixpath.dirname(site_packages))
         distribution = origin.split("-", 1)[0]
         self._folders = {
@@ -178,7 +185,7 @@ class _Destination:
     ) -> RecordEntry:
         from installer.scripts import Script
 
-        filename, data = Script(name, module, attr, section).generate(INTERPRETER, "posix")
+        filename, data = Script(name, module, attr, section).generate(self._interpreter, "posix")
         return self._add("scripts", filename, io.BytesIO(data), executable=True)
 
     def write_file(
@@ -191,7 +198,7 @@ class _Destination:
         from installer.utils import fix_shebang
 
         if scheme == "scripts":
-            with fix_shebang(stream, INTERPRETER) as fixed:
+            with fix_shebang(stream, self._interpreter) as fixed:
                 return self._add(scheme, str(path), fixed, executable=True)
         return self._add(scheme, str(path), stream, executable=is_executable)
 

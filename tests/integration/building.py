@@ -23,7 +23,7 @@ from pipeline.settings import Settings, read_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS: Settings = read_settings(ROOT)
-TARGETS = SETTINGS.local_images()
+TARGETS = tuple(SETTINGS.images)
 PLATFORMS = SETTINGS.platforms
 BUILD_TIMEOUT_S = 900
 

@@ -62,6 +62,7 @@ def made() -> Lock:
                 archives={"debian bookworm": "3" * 64},
                 interpreter={p: (package("python3-minimal", p),) for p in Platform},
                 images={p: {"base": contents(p), "empty": Contents()} for p in Platform},
+                docker={p: (package("python3-pip", p),) for p in Platform},
             )
         },
         build_requirements=("flit-core==3 --hash=sha256:00",),

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import lzma
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from pathlib import Path
+from typing import Any, cast
 
 import pysequoia
 import pytest
 
 import pipeline.resolve
+from pipeline.bases import LockedBase
 from pipeline.cache import Cache
 from pipeline.errors import (
+    BaseUnusable,
     NetworkUnavailable,
     PackageNotFound,
     PackageNotOnPlatform,
@@ -27,6 +31,8 @@ from pipeline.platforms import Platform
 from pipeline.report import Silent
 from pipeline.resolve import Sources, compile_all_requirements, make_lock, requirements_inputs
 from pipeline.settings import Settings, Suite, parse_settings
+from pipeline.sources.base import BaseFacts
+from pipeline.sources.elf import LinkFacts
 from pipeline.sources.project import Project
 from pipeline.sources.requirements import LockedWheel
 from tests.unit.pipeline.factories import BOTH, write_project
@@ -227,7 +233,8 @@ def test_wheels_are_resolved_for_each_platform(archive: Archive, resolver: Resol
         wheels = made.contents("bookworm", platform, "production").wheels
         assert wheels[1].filename.endswith(f"{platform.kernel}.whl")
         assert made.contents("bookworm", platform, "base").wheels == ()
-    assert resolver.asked == [
+    # The platforms are resolved side by side, in no order.
+    assert sorted(resolver.asked, key=lambda asked: str(asked[2])) == [
         ("dep==1.0\n", "bookworm", platform, "requirements/production.txt") for platform in BOTH
     ]
 
@@ -271,6 +278,29 @@ def test_a_pinned_package_is_locked_in_that_version(archive: Archive) -> None:
     text = DESCRIPTION.replace('["curl"]', '["curl", "libcurl4=1.0"]')
     (_, libcurl) = lock(archive, text).contents("bookworm", Platform.AMD64, "production").packages
     assert (libcurl.version, libcurl.archive) == ("1.0", "debian")
+
+
+def test_what_dockerfiles_build_with_is_locked_by_itself(archive: Archive) -> None:
+    text = DESCRIPTION + '\n[docker]\nbuild-packages = ["python{python}-minimal"]\n'
+    made = lock(archive, text)
+    for platform in BOTH:
+        (found,) = made.suite("bookworm").docker[platform]
+        assert (found.name, found.version) == ("python3.11-minimal", "1.0")
+    assert parse_lock(format_lock(made), SHOWN) == made
+    assert not any(lock(archive).suite("bookworm").docker.values())
+    with pytest.raises(PackageNotFound, match="curk"):
+        lock(archive, text.replace("python{python}-minimal", "curk"))
+
+
+def test_the_version_that_an_image_asks_for_is_what_dockerfiles_build_with(
+    archive: Archive,
+) -> None:
+    text = DESCRIPTION.replace('["curl"]', '["curl", "libcurl4=1.0"]')
+    made = lock(archive, text + '\n[docker]\nbuild-packages = ["libcurl4"]\n')
+    read = parse_lock(format_lock(made), SHOWN)
+    (_, libcurl) = read.contents("bookworm", Platform.AMD64, "production").packages
+    assert libcurl.version == "1.0"
+    assert read.suite("bookworm").docker[Platform.AMD64] == (libcurl,)
 
 
 # Omissions
@@ -407,3 +437,96 @@ def test_changed_requirements_are_noticed(tmp_path: Path) -> None:
     after = requirements_inputs(tmp_path)
     assert list(before) == list(after) == ["requirements/production.in"]
     assert before != after
+
+
+# Bases from registries.
+
+ON_REGISTRY = (
+    DESCRIPTION.partition("[images.production]")[0]
+    + """
+[images.service]
+from = "python:{python}-slim"
+requirements = "requirements/production.txt"
+"""
+)
+REFERENCE = "docker.io/library/python:3.11-slim"
+
+
+class Registries:
+    """Stands in for pulling a base."""
+
+    def __init__(self, python: str = "3.11") -> None:
+        self.python = python
+        self.asked: list[str] = []
+
+    def __call__(
+        self, reference: str, platforms: Sequence[Platform], *others: object
+    ) -> dict[Platform, LockedBase]:
+        self.asked.append(reference)
+        facts = BaseFacts(
+            self.python, "/usr/local/bin/python3", "site", (2, 41), LinkFacts(), {}, ()
+        )
+        digest = f"sha256:{len(self.asked):064x}"
+        return {p: LockedBase(reference, digest, digest, {}, (), facts) for p in platforms}
+
+
+@pytest.fixture
+def registries(monkeypatch: pytest.MonkeyPatch) -> Registries:
+    registries = Registries()
+    monkeypatch.setattr(pipeline.resolve, "lock_base", registries)
+    return registries
+
+
+def lock_service(archive: Archive, old: Lock | None = None) -> Lock:
+    archive.publish()
+    where = archive.root.parent
+    return make_lock(
+        settings_of(where / "repository", ON_REGISTRY),
+        None,
+        Cache(where / "cache"),
+        Silent(),
+        now=NOW,
+        sources=archive.sources,
+        old=old,
+        open_registry=lambda: nullcontext(cast(Any, None)),
+    )
+
+
+def test_a_base_is_locked_for_every_platform(archive: Archive, registries: Registries) -> None:
+    made = lock_service(archive)
+    assert registries.asked == [REFERENCE]
+    for platform in BOTH:
+        assert made.base("bookworm", platform, "python:3.11-slim").reference == REFERENCE
+
+
+def test_wheels_are_resolved_for_the_c_library_of_the_base(
+    archive: Archive, registries: Registries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def remember(text: str, suite: Suite, platform: Platform, *, what: str) -> tuple[()]:
+        seen.append(suite.glibc)
+        return ()
+
+    monkeypatch.setattr(pipeline.resolve, "resolve_wheels", remember)
+    lock_service(archive)
+    assert seen == [(2, 41), (2, 41)]
+
+
+def test_a_base_keeps_its_digest_until_it_is_upgraded(
+    archive: Archive, registries: Registries
+) -> None:
+    first = lock_service(archive)
+    again = lock_service(archive, parse_lock(format_lock(first), SHOWN))
+    assert registries.asked == [REFERENCE]
+    for platform in BOTH:
+        kept = again.base("bookworm", platform, REFERENCE)
+        assert kept == first.base("bookworm", platform, REFERENCE)
+    upgraded = lock_service(archive)
+    assert upgraded.base("bookworm", BOTH[0], REFERENCE).digest.endswith("2")
+
+
+def test_a_base_with_another_python_is_refused(archive: Archive, registries: Registries) -> None:
+    registries.python = "3.12"
+    with pytest.raises(BaseUnusable, match=r"has Python 3\.12, suite 'bookworm' has 3\.11"):
+        lock_service(archive)

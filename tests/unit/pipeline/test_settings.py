@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from pipeline.errors import (
-    BaseUnusable,
     PipelineError,
     SettingsInvalid,
     SettingsUnreadable,
@@ -81,13 +80,16 @@ DOCUMENT: dict[str, Any] = {
 DOCUMENT["images"]["base"].pop("workdir")
 
 
+ESCAPES = {34: '\\"', 92: "\\\\", 10: "\\n", 13: "\\r", 0: "\\u0000"}
+
+
 def toml(value: Any) -> str:
     """Return a value as TOML writes it in one line."""
     match value:
         case bool():
             return str(value).lower()
         case str():
-            return '"' + value.translate({34: '\\"', 92: "\\\\", 10: "\\n"}) + '"'
+            return '"' + value.translate(ESCAPES) + '"'
         case list():
             return f"[{', '.join(map(toml, value))}]"
         case dict():
@@ -136,7 +138,7 @@ def test_the_description_of_this_repository_is_read() -> None:
     assert settings.path == DESCRIPTION
     assert settings.name == "accelerapp"
     assert settings.platforms == tuple(Platform)
-    assert set(settings.local_images()) >= {"base", "production", "development"}
+    assert set(settings.images) >= {"base", "production", "development"}
     for name in settings.images:
         assert settings.chain(name)[-1].name == name
 
@@ -228,6 +230,8 @@ def test_platforms_can_be_spelled_as_on_the_command_line(
         ("images.production.user.user-name", "name"),
         ("images.production.healthcheck.interval", "interval_s"),
         ("images.production.files[0].src", "source"),
+        ("images.production.docker_lines", "docker-lines"),
+        ("docker.build-package", "build-packages"),
     ],
 )
 def test_an_unknown_key_is_named_with_the_nearest(dotted: str, nearest: str) -> None:
@@ -237,10 +241,12 @@ def test_an_unknown_key_is_named_with_the_nearest(dotted: str, nearest: str) -> 
 
 
 def test_an_unknown_key_like_no_other_comes_with_all_that_are_known() -> None:
-    assert refusal("suites.bookworm.zzz", 1).endswith("known here: glibc, python")
+    assert refusal("suites.bookworm.zzz", 1).endswith("known here: glibc, image, python")
 
 
 # Values that cannot be used.
+
+DIGEST = f"sha256:{'0' * 64}"
 
 WRONG = [
     ("schema", MISSING, "is missing", "a whole number"),
@@ -265,6 +271,35 @@ WRONG = [
     ("suites.bookworm.python", MISSING, "is missing", "a string"),
     ("suites.bookworm.glibc", 2.36, "2.36 is not a string", "write a string"),
     ("suites.bookworm.glibc", "2", "'2' cannot be used", "such as 2.36"),
+    ("suites.bookworm.image", "debian:12", "'debian:12' does not name one image", "tag and digest"),
+    ("suites.bookworm.image", f"debian@{DIGEST}", "does not name one image", "tag and digest"),
+    ("suites.bookworm.image", f"Debian:12@{DIGEST}", "does not name one image", "tag and digest"),
+    ("suites.bookworm.image", f"debian:12@{DIGEST[:-1]}", "does not name one", "tag and digest"),
+    ("suites.bookworm.image", f"debian:12@{DIGEST}\n", "does not name one image", "tag and digest"),
+    ("docker", [], "[] is not a table", "write a table"),
+    ("docker.build-packages", "pip", "'pip' is not a list of strings", "write a list of strings"),
+    ("docker.project-files", ["../x"], "'../x' is not a path in the repository", "write it as"),
+    ("docker.project-files", ["/x"], "'/x' is not a path in the repository", "write it as"),
+    ("images.base.dockerfile", "README.md", "'README.md' is not a Dockerfile's name", "write it"),
+    ("images.base.dockerfile", "../Dockerfile", "'../Dockerfile' is not a path", "write it as"),
+    ("images.base.dockerfile", "a b/Dockerfile", "is not a Dockerfile's name", "write it as"),
+    ("images.base.dockerfile", "", "'' is not a Dockerfile's name", "write it as"),
+    ("images.base.docker-lines", "RUN true", "is not a list of strings", "write a list of strings"),
+    ("images.base.docker-lines", [""], "'' is not an instruction", "start it with ADD, ARG, COPY"),
+    ("images.base.docker-lines", ["RUN"], "'RUN' is not an instruction", "start it with ADD"),
+    ("images.base.docker-lines", ["run true"], "'run true' is not an instruction", "start it with"),
+    ("images.base.docker-lines", ["true"], "'true' is not an instruction", "start it with ADD"),
+    ("images.base.docker-lines", ["ONBUILD RUN true"], "'ONBUILD RUN true' is not", "start it"),
+    ("images.base.docker-lines", ["FROM scratch"], "FROM cannot be used", "a key for it: 'from'"),
+    ("images.base.docker-lines", ["from x"], "FROM cannot be used", "a key for it: 'from'"),
+    ("images.base.docker-lines", ["USER 0"], "USER cannot be used", "a key for it: 'user'"),
+    ("images.base.docker-lines", ["ENV A=b"], "ENV cannot be used", "for it: 'environment'"),
+    ("images.base.docker-lines", ["RUN a\nUSER 0"], "'RUN a' is not one instruction", "backslash"),
+    ("images.base.docker-lines", ["RUN a \\"], "is not one instruction", "backslash"),
+    ("images.base.docker-lines", ["# a\nFROM b"], "'# a' is not one instruction", "backslash"),
+    ("images.base.docker-lines", ["RUN a\u0000b"], "holds a control character", "remove it"),
+    ("images.base.docker-lines", ["RUN a\rFROM b"], "holds a control character", "remove it"),
+    ("images.base.docker-build-lines", ["CMD a"], "CMD cannot be used", "a key for it: 'command'"),
     ("images.base.description", 1, "1 is not a string", "write a string"),
     ("images.base.packages", "python3", "'python3' is not a list of strings", "write a list"),
     ("images.base.packages", ["{pyton}"], "unknown placeholder '{pyton}'", "use {python}"),
@@ -384,16 +419,24 @@ def test_a_chain_begins_with_the_lowest() -> None:
 
 
 @pytest.mark.parametrize("base", ["debian:12", "ghcr.io/x/y", "python@sha256:0"])
-def test_a_base_from_a_registry_is_refused_when_it_is_needed(base: str) -> None:
-    settings = parse(changed("images.production.from", base))
-    assert settings.chain("base")
-    assert settings.local_images() == ("base",)
-    for target in ("production", "development"):
-        with pytest.raises(BaseUnusable) as caught:
-            settings.chain(target)
-        text = str(caught.value)
-        assert text.startswith(f"target '{target}' is based on '{base}', an image from a registry")
-        assert text.endswith("choose another: base")
+def test_a_base_may_come_from_a_registry(base: str) -> None:
+    document = changed("images.production.from", base)
+    document["images"]["development"].pop("packages", None)
+    settings = parse(document)
+    assert settings.registry_base("base") is None
+    assert settings.registry_base("production") == base
+    assert settings.registry_base("development") == base
+    assert [image.name for image in settings.chain("development")] == ["production", "development"]
+
+
+def test_debian_packages_on_a_base_from_a_registry_are_refused() -> None:
+    document = changed("images.production.from", "python:3.11-slim")
+    document["images"]["development"]["packages"] = ["git"]
+    with pytest.raises(SettingsInvalid) as caught:
+        parse(document)
+    assert "images.development.packages" in str(caught.value)
+    assert "'python:3.11-slim'" in str(caught.value)
+    assert "docker-lines" in str(caught.value)
 
 
 @pytest.mark.parametrize("base", ["base", "development"])
@@ -401,7 +444,6 @@ def test_an_image_on_itself_is_refused(base: str) -> None:
     settings = parse(changed("images.base.from", base))
     with pytest.raises(SettingsInvalid, match=r"images.base is based on itself; remove one"):
         settings.chain("base")
-    settings.local_images()
 
 
 def test_what_a_container_gets_is_inherited_and_overridden() -> None:
@@ -449,3 +491,43 @@ def test_a_mistyped_key_that_has_to_be_there_is_named() -> None:
     document["images"]["production"]["user"]["uidd"] = 1000
     with pytest.raises(SettingsInvalid, match=r"user\.uidd'; did you mean 'uid'\?"):
         parse(document)
+
+
+# Dockerfiles.
+
+
+def test_what_is_said_of_dockerfiles_arrives() -> None:
+    document = changed("images.base.docker-lines", ["RUN a \\\n    && b", "# why", "COPY a /b"])
+    document["images"]["base"]["docker-build-lines"] = ["ENV CC=gcc"]
+    document["images"]["development"]["dockerfile"] = "docker/Dockerfile.development"
+    document["suites"]["bookworm"]["image"] = f"r.example:5000/debian:12-slim@{DIGEST}"
+    document["docker"] = {"build-packages": ["pip{python}"], "project-files": ["./src", "x"]}
+    settings = parse(document)
+    base = settings.images["base"]
+    assert base.docker_lines == ("RUN a \\\n    && b", "# why", "COPY a /b")
+    assert base.docker_build_lines == ("ENV CC=gcc",)
+    assert base.dockerfile == "deployment/docker/Dockerfile"
+    assert settings.images["development"].dockerfile == "docker/Dockerfile.development"
+    assert settings.suite().image == f"r.example:5000/debian:12-slim@{DIGEST}"
+    assert settings.docker.build_packages == ("pip{python}",)
+    assert settings.docker.project_files == ("./src", "x")
+    assert settings.filled(settings.suite()).docker.build_packages == ("pip3.11",)
+    assert parse().docker.build_packages == ()
+
+
+def test_braces_of_the_shell_are_no_placeholders() -> None:
+    line = "RUN echo ${HOME} {a,b} | awk '{print}' {python}"
+    settings = parse(changed("images.base.docker-lines", [line]))
+    filled = settings.filled(settings.suite()).images["base"]
+    assert filled.docker_lines == (line.replace("{python}", "3.11"),)
+
+
+@pytest.mark.parametrize("key", ["docker-lines", "docker-build-lines"])
+def test_own_lines_ask_for_docker_in_every_image_above(key: str) -> None:
+    settings = parse(changed(f"images.production.{key}", ["RUN true"]))
+    assert [settings.needs_docker(name) for name in ("base", "production", "development")] == [
+        False,
+        True,
+        True,
+    ]
+    assert [settings.images[name].needs_docker for name in settings.images] == [False, True, False]
