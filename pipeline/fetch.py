@@ -23,18 +23,22 @@ from urllib.parse import unquote, urlsplit
 from pipeline.errors import (
     DownloadCorrupt,
     NetworkUnavailable,
-    OptionInvalid,
     OutputUnwritable,
     ToolMissing,
 )
+from pipeline.net import (
+    credentials_in,
+    failure_of,
+    open_pool,
+    proxy_for,
+    server_of,
+    without_credentials,
+)
 
 if TYPE_CHECKING:
-    import ssl
-
     from urllib3 import BaseHTTPResponse, PoolManager
 
 _CHUNK_BYTES = 256 * 1024
-_CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _JOIN_TIMEOUT_S = 1.0
 
 Progress = Callable[[str, int], None]
@@ -180,7 +184,7 @@ class _Refused(Exception):
     """A URL that does not serve the file; the next one may."""
 
     def __init__(self, url: str, reason: str) -> None:
-        super().__init__(f"{_without_credentials(url)}: {reason}")
+        super().__init__(f"{without_credentials(url)}: {reason}")
 
 
 class _Mismatch(_Refused):
@@ -334,7 +338,7 @@ class _Session:
 
     def transfer(self, url: str, sink: _Sink) -> None:
         """Bring what `url` serves into `sink`; raises `_Refused` when it cannot be had."""
-        server = _server(url)
+        server = server_of(url)
         failures = 0
         while True:
             self._check()
@@ -478,14 +482,14 @@ class _Session:
                 hint="pip install -r requirements/dev.txt",
             ) from None
         headers = {"Accept-Encoding": "identity"}
-        if credentials := _credentials(url):
+        if credentials := credentials_in(url):
             headers |= make_headers(basic_auth=credentials)
         if offset:
             headers["Range"] = f"bytes={offset}-"
         with _network_errors(url):
             response = self._pool(url).request(
                 "GET",
-                _without_credentials(url),
+                without_credentials(url),
                 headers=headers,
                 preload_content=False,
                 decode_content=False,
@@ -518,98 +522,26 @@ class _Session:
 
     def _pool(self, url: str) -> PoolManager:
         """Return the connections to use for `url`: direct or through a proxy."""
-        from urllib.request import getproxies, proxy_bypass
-
-        scheme = url.partition("://")[0].lower()
-        proxies = getproxies()
-        direct = proxy_bypass(_server(url))
-        proxy = "" if direct else proxies.get(scheme, proxies.get("all", ""))
+        scheme, proxy = url.partition("://")[0].lower(), proxy_for(url)
         with self._lock:
             pool = self._pools.get((scheme, proxy))
             if pool is None:
-                pool = self._pools[scheme, proxy] = _open_pool(scheme, proxy)
+                pool = self._pools[scheme, proxy] = open_pool(scheme, proxy)
             return pool
-
-
-def _open_pool(scheme: str, proxy: str) -> PoolManager:
-    from urllib3 import PoolManager, ProxyManager
-    from urllib3.util import make_headers
-
-    secure = scheme == "https" or proxy.startswith("https:")
-    context = _ssl_context() if secure else None
-    if not proxy:
-        return PoolManager(num_pools=16, maxsize=16, ssl_context=context)
-    if "://" not in proxy:
-        proxy = f"http://{proxy}"
-    if not proxy.startswith(("http://", "https://")):
-        raise OptionInvalid(
-            f"proxy '{_without_credentials(proxy)}' cannot be used",
-            hint="set http_proxy and https_proxy to an http:// or https:// proxy",
-        )
-    credentials = _credentials(proxy)
-    return ProxyManager(
-        _without_credentials(proxy),
-        num_pools=16,
-        maxsize=16,
-        ssl_context=context,
-        proxy_ssl_context=context,
-        proxy_headers=(make_headers(proxy_basic_auth=credentials) if credentials else None),
-    )
-
-
-def _ssl_context() -> ssl.SSLContext:
-    """Return a context that trusts the system's certificates and those the user adds."""
-    import ssl
-
-    context = ssl.create_default_context()
-    for variable in _CERTIFICATE_VARIABLES:
-        bundle = os.environ.get(variable)
-        if not bundle:
-            continue
-        try:
-            if Path(bundle).is_dir():
-                context.load_verify_locations(capath=bundle)
-            else:
-                context.load_verify_locations(cafile=bundle)
-        except OSError as error:
-            raise OptionInvalid(
-                f"{variable} names certificates that cannot be read: '{bundle}': {error}",
-                hint=f"correct or unset {variable}",
-            ) from None
-    return context
 
 
 @contextlib.contextmanager
 def _network_errors(url: str) -> Iterator[None]:
     """Translate what a connection raises into `_Interrupted` or `_Refused`."""
-    import http.client
-    import ssl
-
-    from urllib3 import exceptions
-
     try:
         yield
-    except exceptions.MaxRetryError as error:
-        reason = error.reason
-        if isinstance(reason, exceptions.ProxyError) and reason.original_error is not None:
-            reason = reason.original_error
-        if isinstance(reason, exceptions.SSLError):
-            raise _Refused(url, f"TLS: {reason}") from None
-        if isinstance(reason, exceptions.ResponseError):
-            raise _Refused(url, str(reason)) from None
-        if isinstance(reason, exceptions.NameResolutionError):
-            raise _Interrupted("the host name does not resolve", connected=False) from None
-        if isinstance(reason, exceptions.NewConnectionError):
-            cause = reason.__cause__
-            text = cause.strerror if isinstance(cause, OSError) and cause.strerror else "no answer"
-            raise _Interrupted(text, connected=False) from None
-        if isinstance(reason, exceptions.ConnectTimeoutError):
-            raise _Interrupted("no connection in time", connected=False) from None
-        raise _Interrupted(_one_line(reason)) from None
-    except (exceptions.LocationValueError, http.client.InvalidURL) as error:
-        raise _Refused(url, f"not a URL that can be fetched: {_one_line(error)}") from None
-    except (exceptions.HTTPError, http.client.HTTPException, ssl.SSLError, OSError) as error:
-        raise _Interrupted(_one_line(error)) from None
+    except Exception as error:
+        failure = failure_of(error)
+        if failure is None:
+            raise
+        if failure.final:
+            raise _Refused(url, failure.reason) from None
+        raise _Interrupted(failure.reason, connected=failure.connected) from None
 
 
 @contextlib.contextmanager
@@ -644,26 +576,6 @@ def _local_path(url: str) -> Path | None:
     if url.startswith("file:/"):
         return Path(unquote(urlsplit(url).path))
     return None if "://" in url else Path(url)
-
-
-def _without_credentials(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    authority, slash, path = rest.partition("/")
-    return f"{scheme}{separator}{authority.rpartition('@')[2]}{slash}{path}"
-
-
-def _credentials(url: str) -> str:
-    """Return `user:password` as a URL carries it, decoded, or an empty string."""
-    return unquote(url.partition("://")[2].partition("/")[0].rpartition("@")[0])
-
-
-def _server(url: str) -> str:
-    """Return `host:port` as a URL has it; empty for a local path."""
-    return url.partition("://")[2].partition("/")[0].rpartition("@")[2]
-
-
-def _one_line(error: BaseException | None) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _times(count: int) -> str:
