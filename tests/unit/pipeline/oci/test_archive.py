@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import OutputUnwritable
-from pipeline.oci.archive import write_archive
+from pipeline.oci.archive import archive_chunks, engine_tags, write_archive
 from pipeline.oci.image import Format
 from pipeline.oci.layout import NamedImage
 from pipeline.platforms import Platform
@@ -182,3 +182,26 @@ def test_a_place_that_cannot_be_an_archive_is_one_line(
     with pytest.raises(OutputUnwritable, match="cannot be written"):
         write_archive(path, [blobs.image("new")], blobs, preferred=Platform.AMD64)
     assert {p.name for p in tmp_path.iterdir()} == {"file", "folder.tar", "source"}
+
+
+def test_the_bytes_come_without_a_file_and_are_the_same(blobs: Blobs, path: Path) -> None:
+    image = blobs.image("one")
+    archived(path, [image], blobs)
+    assert b"".join(archive_chunks([image], blobs, preferred=Platform.AMD64)) == path.read_bytes()
+
+
+def test_without_the_layout_it_is_a_docker_archive_only(blobs: Blobs, path: Path) -> None:
+    image = blobs.image("one")
+    whole = archived(path, [image], blobs)
+    chunks = archive_chunks([image], blobs, preferred=Platform.AMD64, layout=False)
+    path.write_bytes(b"".join(chunks))
+    assert set(whole.names) - set(Archive(path).names) == {"index.json", "oci-layout"}
+    assert Archive(path).tags() == whole.tags()
+
+
+def test_without_a_preference_no_platform_of_several_has_the_plain_tag(blobs: Blobs) -> None:
+    several, one = blobs.image("one"), blobs.image("one", platforms=BOTH[1:])
+    assert engine_tags(several, None) == {
+        platform: (f"example:production-{platform.architecture}",) for platform in BOTH
+    }
+    assert engine_tags(one, None) == {BOTH[1]: ("example:production",)}
