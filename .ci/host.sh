@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # What CI needs around the project: Docker Engine (Debian's, 20.10), emulation of
-# linux/arm64, skopeo, umoci, Trivy, Syft and Trivy's test database.
+# linux/arm64, Podman, a registry, skopeo, umoci, buildx, oras, mmdebstrap, Trivy,
+# Syft and Trivy's test database.
 #
 #   exports=$(.ci/host.sh up) && eval "$exports"   # install, start, reuse what is there
 #   .ci/host.sh status                             # what there is; exit code 1 when not up
@@ -28,7 +29,19 @@ host=unix://$socket
 # Debian's own client: whatever else is on PATH may not fit an engine of 2021.
 client=/usr/bin/docker
 
-packages=(docker.io iptables qemu-user-static skopeo umoci)
+# The registry is for the tests to start, each its own; crun, conmon and
+# fuse-overlayfs are what Podman cannot do without and only recommends, or picks.
+packages=(docker.io iptables qemu-user-static skopeo umoci docker-registry
+  podman crun conmon fuse-overlayfs mmdebstrap arch-test)
+# Out of the next Debian's packages, because this one has none of them: programs
+# that need only a C library. They are unpacked into the folder, never installed.
+next_debian=trixie
+next_packages=(docker-buildx oras)
+declare -A next_programs=(
+  [docker-buildx]=usr/libexec/docker/cli-plugins/docker-buildx
+  [oras]=usr/bin/oras
+)
+keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 start_timeout_s=60
 stop_timeout_s=60
 binfmt=/proc/sys/fs/binfmt_misc
@@ -78,6 +91,69 @@ install_packages() {
     tail -n 30 -- "$dir/apt.log" >&2
     die "could not install ${missing[*]}; all of it is in $dir/apt.log"
   fi
+}
+
+next_program() { # PACKAGE: where its program is once unpacked
+  printf '%s\n' "$dir/$next_debian/$1/${next_programs[$1]}"
+}
+
+debian_mirror() { # the one that this machine's own packages come from
+  local codename
+  codename=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
+  apt-get indextargets --format "\$(REPO_URI) \$(RELEASE) \$(COMPONENT)" 'Created-By: Packages' |
+    awk -v release="$codename" '$2 == release && $3 == "main" { print $1; exit }'
+}
+
+# No version and no hash is pinned: a mirror drops a package as soon as the next
+# point release supersedes it, and a pin would then stop CI. What is fetched is
+# vouched for by the archive's signature instead, checked by apt with Debian's own
+# keyring, exactly as for the packages above; which version it was is said.
+install_next_debian() {
+  local package mirror version work=$dir/$next_debian missing=() options=() deb=()
+  for package in "${next_packages[@]}"; do
+    if [[ ! -x $(next_program "$package") ]]; then missing+=("$package"); fi
+  done
+  if ((${#missing[@]} > 0)); then
+    mirror=$(debian_mirror)
+    [[ -n $mirror ]] || die "apt knows no Debian mirror to take ${missing[*]} from: look at /etc/apt/sources.list.d"
+    [[ -r $keyring ]] || die "no $keyring to check $next_debian with: install debian-archive-keyring"
+    rm -rf -- "$work/apt"
+    mkdir -p -- "$work/apt/lists/partial" "$work/apt/cache/archives/partial"
+    printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nArchitectures: amd64\nSigned-By: %s\n' \
+      "$mirror" "$next_debian" "$keyring" >"$work/apt/next.sources"
+    # A world of its own: the machine's lists and packages do not change.
+    options=(-o "Dir::Etc::sourcelist=$work/apt/next.sources" -o Dir::Etc::sourceparts=/dev/null
+      -o "Dir::State::lists=$work/apt/lists" -o "Dir::Cache=$work/apt/cache"
+      -o Dir::State::status=/dev/null -o APT::Sandbox::User=root)
+    say "taking ${missing[*]} from Debian's $next_debian"
+    if ! retry apt "${options[@]}" -o APT::Update::Error-Mode=any update; then
+      tail -n 10 -- "$dir/apt.log" >&2
+      die "could not read the package lists of $next_debian from $mirror; all of it is in $dir/apt.log"
+    fi
+    for package in "${missing[@]}"; do
+      rm -rf -- "${work:?}/$package" "$work/apt/deb" "$work/apt/unpacked"
+      mkdir -- "$work/apt/deb"
+      if ! (cd -- "$work/apt/deb" && retry apt "${options[@]}" download "$package"); then
+        tail -n 10 -- "$dir/apt.log" >&2
+        die "could not download $package of $next_debian; all of it is in $dir/apt.log"
+      fi
+      deb=("$work"/apt/deb/*.deb)
+      version=$(dpkg-deb --field "${deb[0]}" Version)
+      dpkg -x "${deb[0]}" "$work/apt/unpacked"
+      if [[ ! -x $work/apt/unpacked/${next_programs[$package]} ]]; then
+        die "$package $version of $next_debian has no ${next_programs[$package]}: correct next_programs in .ci/host.sh"
+      fi
+      printf '%s\n' "$version" >"$work/apt/unpacked/version"
+      mv -- "$work/apt/unpacked" "$work/$package"
+      say "unpacked $package $version"
+    done
+    rm -rf -- "$work/apt"
+  fi
+  ln -sfn -- "$(next_program oras)" "$dir/bin/oras"
+  # As a plug-in of the client and not of the machine: DOCKER_CONFIG names the folder.
+  mkdir -p -- "$dir/config/cli-plugins"
+  ln -sfn -- "$(next_program docker-buildx)" "$dir/config/cli-plugins/docker-buildx"
+  if [[ ! -e $dir/config/config.json ]]; then printf '{}\n' >"$dir/config/config.json"; fi
 }
 
 arm64_is_registered() { # with F: the kernel holds the interpreter open, so containers need no copy
@@ -180,6 +256,7 @@ prepare_trivy_database() {
 
 print_exports() {
   printf 'export DOCKER_HOST=%q\n' "$host"
+  printf 'export DOCKER_CONFIG=%q\n' "$dir/config"
   printf "export PATH=%q:\"\$PATH\"\n" "$dir/bin"
   printf 'export TRIVY_CACHE_DIR=%q\n' "$dir/trivy"
 }
@@ -194,6 +271,7 @@ up() {
   exec 9>"$dir/lock"
   flock -w 900 9 || die "another 'up' holds $dir/lock"
   install_packages
+  install_next_debian
   register_arm64
   start_engine
   ln -sfn -- "$client" "$dir/bin/docker"
@@ -235,13 +313,24 @@ status() {
   fi
   row "skopeo" "$(version_of skopeo --version)"
   row "umoci" "$(version_of umoci --version)"
+  row "podman" "$(version_of podman --version)"
+  row "registry" "$(version_of docker-registry --version)"
+  row "mmdebstrap" "$(version_of mmdebstrap --version)"
+  for other in "${next_packages[@]}"; do
+    if [[ -x $(next_program "$other") ]]; then
+      row "${other#docker-}" "$(<"$dir/$next_debian/$other/version") (Debian's $next_debian)"
+    else
+      row "${other#docker-}" "missing"
+      code=1
+    fi
+  done
   row "trivy" "$(version_of "$dir/bin/trivy" --version --cache-dir "$dir/trivy")"
   row "syft" "$(version_of "$dir/bin/syft" --version)"
   if [[ -s $dir/trivy/db/trivy.db ]]; then row "trivy test database" "$dir/trivy/db"; else
     row "trivy test database" "missing"
     code=1
   fi
-  for other in skopeo umoci "$dir/bin/trivy" "$dir/bin/syft"; do
+  for other in skopeo umoci podman docker-registry mmdebstrap "$dir/bin/trivy" "$dir/bin/syft"; do
     command -v "$other" >/dev/null || code=1
   done
   return "$code"

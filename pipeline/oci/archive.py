@@ -10,7 +10,7 @@ import contextlib
 import errno
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pipeline.atomic import writing
@@ -38,7 +38,7 @@ def new_archive(
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
             with os.fdopen(descriptor, "wb") as file:
-                for chunk in tar_chunks(_entries(images, blob, preferred), epoch_s=0):
+                for chunk in archive_chunks(images, blob, preferred=preferred):
                     file.write(chunk)
                 file.flush()
                 os.fsync(file.fileno())
@@ -58,15 +58,30 @@ def write_archive(
         pass
 
 
+def archive_chunks(
+    images: Sequence[NamedImage],
+    blob: BlobSource,
+    *,
+    preferred: Platform | None,
+    layout: bool = True,
+) -> Generator[bytes, None, None]:
+    """Yield the bytes of the tar that `new_archive` writes, a few at a time.
+
+    Without `layout` it is a Docker archive only, which no reader can take for the other.
+    """
+    yield from tar_chunks(_entries(images, blob, preferred, layout), epoch_s=0)
+
+
 def _entries(
-    images: Sequence[NamedImage], blob: BlobSource, preferred: Platform
+    images: Sequence[NamedImage], blob: BlobSource, preferred: Platform | None, layout: bool
 ) -> Iterator[Entry]:
     entries = [
         directory("blobs"),
-        Entry("oci-layout", content=LAYOUT_VERSION),
-        Entry("index.json", content=index_json(images)),
         Entry("manifest.json", content=_docker_manifest(images, preferred)),
     ]
+    if layout:
+        entries.append(Entry("oci-layout", content=LAYOUT_VERSION))
+        entries.append(Entry("index.json", content=index_json(images)))
     documents = {d.descriptor.digest: d.data for image in images for d in image.documents()}
     entries.extend(Entry(_member(digest), content=data) for digest, data in documents.items())
     digests = dict.fromkeys(digest for image in images for digest in image.layer_digests())
@@ -82,18 +97,27 @@ def _member(digest: str) -> str:
     return f"blobs/{digest.replace(':', '/')}"
 
 
-def _docker_manifest(images: Sequence[NamedImage], preferred: Platform) -> bytes:
+def engine_tags(named: NamedImage, preferred: Platform | None) -> dict[Platform, tuple[str, ...]]:
+    """Return the names that each platform of an image has in engines without indexes."""
+    name = f"{named.repository}:{named.tag}"
+    if len(named.images) == 1:
+        return {named.images[0].platform: (name,)}
+    plain = {preferred: (name,)}
+    return {
+        platform: (*plain.get(platform, ()), f"{name}-{platform.architecture}")
+        for platform in (image.platform for image in named.images)
+    }
+
+
+def _docker_manifest(images: Sequence[NamedImage], preferred: Platform | None) -> bytes:
     entries = []
     for named in images:
+        tags = engine_tags(named, preferred)
         for image in named.images:
-            name = f"{named.repository}:{named.tag}"
-            tags = [name] if len(named.images) == 1 else [f"{name}-{image.platform.architecture}"]
-            if len(named.images) > 1 and image.platform is preferred:
-                tags.insert(0, name)
             entries.append(
                 {
                     "Config": _member(image.config.descriptor.digest),
-                    "RepoTags": tags,
+                    "RepoTags": tags[image.platform],
                     "Layers": [_member(layer.digest) for layer in image.layers],
                 }
             )

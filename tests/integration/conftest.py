@@ -11,8 +11,10 @@ import os
 import platform as host_platform
 import re
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -20,7 +22,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 from pipeline.platforms import Platform
-from tests.integration.building import ROOT, BuiltImage, Checkout, read_image
+from tests.integration.building import ROOT, SETTINGS, BuiltImage, Checkout, read_image
+from tests.integration.debian_base import load_debian
+from tests.integration.registry import LocalRegistry, running_registry
 
 if TYPE_CHECKING:
     import docker
@@ -81,6 +85,45 @@ def trivy_cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def syft() -> Path:
     """Return Syft's path."""
     return find_tool("syft", unchecked="that an SBOM lists what is in the image")
+
+
+@pytest.fixture(scope="session")
+def oras() -> Path:
+    """Return oras's path: reads registries with code of its own."""
+    return find_tool("oras", unchecked="that oras finds what was pushed")
+
+
+@pytest.fixture(scope="session")
+def buildx() -> tuple[str, ...]:
+    """Return the command of buildx, Docker's client for indexes."""
+    unchecked = "that Docker's tools find what was pushed"
+    docker = find_tool("docker", unchecked=unchecked)
+    command = (str(docker), "buildx")
+    done = subprocess.run((*command, "version"), capture_output=True, text=True, check=False)
+    if done.returncode:
+        absent("buildx", unchecked=unchecked, reason=done.stderr.strip())
+    return command
+
+
+@pytest.fixture(scope="session")
+def registry_program() -> Path:
+    """Return the path of Debian's registry (Distribution 2.8)."""
+    return find_tool("docker-registry", unchecked="that a registry takes what is pushed")
+
+
+@pytest.fixture
+def registry(registry_program: Path, tmp_path: Path) -> Iterator[LocalRegistry]:
+    """Yield an empty registry of this test's own, on loopback."""
+    with running_registry(registry_program, tmp_path / "registry") as found:
+        yield found
+
+
+@pytest.fixture
+def registry_with_auth(registry_program: Path, tmp_path: Path) -> Iterator[LocalRegistry]:
+    """Yield an empty registry that wants the name and the password of `registry.basic`."""
+    folder = tmp_path / "registry-with-auth"
+    with running_registry(registry_program, folder, password=True) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")
@@ -185,6 +228,49 @@ def layouts(repository: Checkout, tmp_path_factory: pytest.TempPathFactory) -> P
     folder = tmp_path_factory.mktemp("layouts")
     repository.build("--target", "all", "--platform", "all", "--output", folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def debian_image(docker_engine: docker.DockerClient) -> Callable[[Platform], str]:
+    """Return a function: a platform's Debian image in the engine, for Dockerfiles to start from."""
+    unchecked = "that Docker builds the images that are described"
+    find_tool("mmdebstrap", unchecked=unchecked)
+
+    @cache
+    def load(platform: Platform) -> str:
+        require_emulation(docker_engine, platform)
+        return load_debian(docker_engine, SETTINGS.default_suite, platform)
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def docker_checkout(
+    repository: Checkout, debian_image: Callable[[Platform], str]
+) -> Callable[[Platform], Checkout]:
+    """Return a function: this repository, where Dockerfiles start from a local Debian image."""
+
+    def with_base(platform: Platform) -> Checkout:
+        changes = {"ACCELERAPP_DEBIAN_IMAGE": debian_image(platform)}
+        return replace(repository, environment={**(repository.environment or {}), **changes})
+
+    return with_base
+
+
+@pytest.fixture(scope="session")
+def built_by_docker(
+    docker_checkout: Callable[[Platform], Checkout], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str, Platform], Path]:
+    """Return a function: the layout of a target that `--engine docker` built for a platform."""
+
+    @cache
+    def build(target: str, platform: Platform) -> Path:
+        folder = tmp_path_factory.mktemp("by-docker")
+        flags = ("--engine", "docker", "--target", target, "--platform", str(platform))
+        docker_checkout(platform).build(*flags, "--output", folder)
+        return folder / target
+
+    return build
 
 
 @pytest.fixture(scope="session")
