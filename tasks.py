@@ -2,12 +2,19 @@
 
 from invoke import Collection
 
-from pipeline.tasks import images, machine
+from pipeline.tasks import compare, dockerfile, images, load, machine, ship, tags
 
 namespace = Collection(
     images.build,
     images.lock,
     images.images,
+    load.load,
+    ship.push,
+    ship.manifest,
+    ship.pull,
+    tags.tags,
+    compare.diff,
+    dockerfile.dockerfile,
     machine.cache,
     machine.doctor,
 )

@@ -1,17 +1,22 @@
-"""`nox -s bench [-- NAME …]`: build, floor, buildkit, start; all of them by default."""
+"""`nox -s bench [-- NAME …]`: build, push, floor, start, buildkit; all of them by default."""
 
 from __future__ import annotations
 
 import argparse
+import json
+import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks import buildkit, containers, floor
 from benchmarks.builder import Builder
 from benchmarks.pairs import measure, repeat
+from benchmarks.registry import large_layout, registry
 from pipeline.platforms import Platform
 from pipeline.report import print_table
 
@@ -92,8 +97,63 @@ def bench_start(builder: Builder, runs: int) -> None:
     print_table(HEAD, [pairs.line("accelerapp info, inside / without bytecode")])
 
 
+def bench_push(builder: Builder, runs: int) -> None:
+    """To a registry on loopback: changed code, nothing new, and a layer of 1 GB."""
+    with registry() as address, tempfile.TemporaryDirectory() as folder:
+        if address is None:
+            print("push: not measured, docker-registry is not installed (.ci/host.sh up)")
+            return
+        push = ("push", "--registry", address, "--tag", "bench", "--json")
+
+        def rebuild_and_push() -> None:
+            builder.build_all()
+            builder.invoke(*push)
+
+        builder.build_all()
+        builder.invoke(*push)
+        changed = repeat(rebuild_and_push, runs, builder.change_application)
+        builder.change_application()
+        builder.build_all()
+        report = json.loads(builder.invoke(*push))
+        unchanged = repeat(lambda: builder.invoke(*push) and None, runs, builder.forget_nothing)
+        print_table(
+            ("both platforms", "median", "slowest"),
+            [
+                ("changed code: build and push", *_seconds(changed)),
+                ("push of what is there", *_seconds(unchanged)),
+            ],
+        )
+        print(f"\nchanged code sent: {sent_bytes(report)} bytes")
+        layout = large_layout(Path(folder), 1 << 30)
+        memory = builder.memory_of("push", "--images", str(layout), *push[1:])
+        print(f"memory of a push of 1 GB: {memory}")
+        if shutil.which("skopeo") is None:
+            print("against skopeo: not measured, it is not installed")
+            return
+        source = f"oci:{builder.tree}/dist/images/production:production"
+        copy = ("skopeo", "copy", "--all", "--quiet", "--dest-tls-verify=false", source)
+
+        def theirs() -> None:
+            target = f"docker://{address}/accelerapp:skopeo"
+            subprocess.run((*copy, target), check=True, capture_output=True)
+
+        pairs = measure(lambda: builder.invoke(*push) and None, theirs, runs)
+    print()
+    print_table(HEAD, [pairs.line("push of what is there / skopeo copy --all")])
+
+
+def _seconds(values: Sequence[float]) -> tuple[str, str]:
+    return f"{statistics.median(values):.2f} s", f"{max(values):.2f} s"
+
+
+def sent_bytes(report: Any) -> int:
+    """Return the bytes of blobs that a push sent."""
+    return int(sum(image["bytes_sent"] for image in report["images"]))
+
+
 BENCHMARKS: Mapping[str, Callable[[Builder, int], None]] = {
     "build": bench_build,
+    "push": bench_push,
     "floor": bench_floor,
     "start": bench_start,
     "buildkit": bench_buildkit,

@@ -91,6 +91,24 @@ class Builder:
             for part in self.report()["images"][0]["platforms"]
         ]
 
+    def memory_of(self, *arguments: str) -> str:
+        """Return the largest resident set of one command."""
+        code = (
+            "import resource, subprocess, sys;"
+            "subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL,"
+            " stderr=subprocess.DEVNULL);"
+            "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+        )
+        done = subprocess.run(
+            (sys.executable, "-c", code, sys.executable, "-m", "invoke", *arguments),
+            cwd=self.tree,
+            env={**os.environ, "ACCELERAPP_BUILD_CACHE": str(self.cache)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return f"{int(done.stdout) / 1024:.0f} MiB"
+
     @staticmethod
     def peak_memory() -> str:
         """Return the largest resident set of any process that was run so far."""

@@ -45,9 +45,12 @@ class Progress(Protocol):
 class _QuietStep:
     def __init__(self) -> None:
         self.text = ""
+        self.done = 0.0
+        self._lock = threading.Lock()
 
     def advance(self, amount: float) -> None:
-        pass
+        with self._lock:
+            self.done += amount
 
     def note(self, text: str) -> None:
         self.text = text
@@ -62,11 +65,14 @@ class Lines:
 
     @contextlib.contextmanager
     def step(self, title: str, *, total_bytes: int | None = None) -> Iterator[Step]:
-        """Print `title` with its time when the body is done."""
+        """Print `title` with its time when the body is done, and its note or else its bytes."""
         step = _QuietStep()
         begin = time.monotonic()
         yield step
-        note = f", {step.text}" if step.text else ""
+        text = step.text
+        if not text and total_bytes is not None:
+            text = megabytes(round(step.done))
+        note = f", {text}" if text else ""
         self.say(f"{title}: {time.monotonic() - begin:.1f} s{note}")
 
     def say(self, text: str) -> None:
@@ -108,7 +114,7 @@ class Bars:
     @contextlib.contextmanager
     def step(self, title: str, *, total_bytes: int | None = None) -> Iterator[Step]:
         """Show a bar, or a pulse when the total is not known, while the body runs."""
-        task = self._bars.add_task(title, total=total_bytes, note="")
+        task = self._bars.add_task(title, total=total_bytes, note="", total_bytes=total_bytes)
         try:
             yield _BarStep(self._bars, task)
         finally:
@@ -129,21 +135,48 @@ def progress() -> Iterator[Progress]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
+        ProgressColumn,
         SpinnerColumn,
+        Task,
         TextColumn,
         TimeElapsedColumn,
     )
     from rich.progress import Progress as RichProgress
+    from rich.table import Column
+    from rich.text import Text
+
+    class Bytes(ProgressColumn):
+        """`12.3 / 45.6 MB  8.1 MB/s`, while a step goes on whose total is known."""
+
+        def render(self, task: Task) -> Text:
+            total_bytes = task.fields["total_bytes"]
+            if task.finished:
+                return Text("" if task.fields["note"] else _bytes_total(total_bytes))
+            return Text(bytes_done(total_bytes, task.completed, task.speed))
 
     columns = (
         SpinnerColumn(finished_text="[green]✓"),
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
+        Bytes(table_column=Column(no_wrap=True)),
         TimeElapsedColumn(),
         TextColumn("{task.fields[note]}", style="dim", markup=False),
     )
     with RichProgress(*columns, console=Console(stderr=True), transient=False) as bars:
         yield Bars(bars)
+
+
+def _bytes_total(total_bytes: int | None) -> str:
+    return "" if total_bytes is None else megabytes(total_bytes)
+
+
+def bytes_done(total_bytes: int | None, done: float, per_second: float | None) -> str:
+    """Return how far a transfer is, and how fast; empty where nobody knows the total."""
+    if total_bytes is None:
+        return ""
+    unit, name = (1000, "kB") if total_bytes < 1_000_000 else (1_000_000, "MB")
+    rate = f"  {megabytes(round(per_second))}/s" if per_second else ""
+    return f"{done / unit:.1f} / {total_bytes / unit:.1f} {name}{rate}"
 
 
 def print_json(document: Mapping[str, Any] | Sequence[Any]) -> None:

@@ -10,7 +10,16 @@ from collections.abc import Callable
 
 import pytest
 
-from pipeline.report import Bars, Lines, Silent, megabytes, print_json, print_table, progress
+from pipeline.report import (
+    Bars,
+    Lines,
+    Silent,
+    bytes_done,
+    megabytes,
+    print_json,
+    print_table,
+    progress,
+)
 
 
 def test_a_step_is_a_line_with_its_time_and_note() -> None:
@@ -27,6 +36,14 @@ def test_a_step_without_a_note_is_just_its_time() -> None:
     with Lines(out).step("layers"):
         pass
     assert re.fullmatch(r"layers: \d+\.\d s\n", out.getvalue())
+
+
+def test_a_step_with_a_total_says_how_many_bytes_went() -> None:
+    out = io.StringIO()
+    with Lines(out).step("push", total_bytes=24_500_000) as step:
+        step.advance(30_000_000)
+        step.advance(-5_500_000)  # A transfer that started over.
+    assert re.fullmatch(r"push: \d+\.\d s, 24\.5 MB\n", out.getvalue())
 
 
 def fail_in(step: Callable[[], None]) -> None:
@@ -98,6 +115,38 @@ def test_a_terminal_gets_bars(monkeypatch: pytest.MonkeyPatch) -> None:
         shown.say("by the way")
     for text in ("layers", "3 built", "by the way"):
         assert text in stream.getvalue()
+
+
+def test_a_terminal_shows_bytes_while_they_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = terminal(monkeypatch)
+    with progress() as shown:
+        with shown.step("push", total_bytes=45_600_000) as step:
+            step.advance(4_000_000)
+            step.advance(8_300_000)
+            assert isinstance(shown, Bars)
+            shown._bars.refresh()
+        with shown.step("wheels"):
+            shown._bars.refresh()
+    written = stream.getvalue()
+    assert "12.3 / 45.6 MB" in written
+    assert re.search(r"12\.3 / 45\.6 MB  \d+\.\d MB/s", written)
+    # A step without a total counts something else, or nothing.
+    assert not [line for line in written.splitlines() if "wheels" in line and " MB" in line]
+
+
+@pytest.mark.parametrize(
+    ("total", "done", "rate", "text"),
+    [
+        (None, 5, 5, ""),
+        (2_000_000, 0, None, "0.0 / 2.0 MB"),
+        (2_000_000, 500_000, 250_000, "0.5 / 2.0 MB  250.0 kB/s"),
+        (9_000, 4_500, None, "4.5 / 9.0 kB"),
+    ],
+)
+def test_done_and_total_are_in_one_unit(
+    total: int | None, done: float, rate: float | None, text: str
+) -> None:
+    assert bytes_done(total, done, rate) == text
 
 
 def test_brackets_in_names_are_shown_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

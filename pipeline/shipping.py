@@ -1,0 +1,339 @@
+"""What `push`, `manifest` and `pull` ask for: flags in, a value out; no Invoke, nothing printed.
+
+Every name is checked, and every layout opened, before a registry is asked anything.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline import commands
+from pipeline.errors import ImageMissing, OptionInvalid
+from pipeline.oci.layout import NamedImage, open_layout
+from pipeline.oci.registry.reference import Reference, Repository, check_digest, check_tag
+from pipeline.platforms import Platform
+from pipeline.pull import PullReport, pull_image, short_name
+from pipeline.push import (
+    Cargo,
+    PushReport,
+    facts_of,
+    join,
+    parts_by_digest,
+    parts_by_tag,
+    platform_parts,
+    platform_tag,
+    push_image,
+    put_index,
+    survey_push,
+)
+from pipeline.registries import open_registry
+from pipeline.report import Progress
+from pipeline.revision import read_revision
+from pipeline.settings import Settings, read_settings
+
+REGISTRY_VARIABLE = "ACCELERAPP_REGISTRY"
+_REVISION = "org.opencontainers.image.revision"
+_EXAMPLE = "ghcr.io/owner"
+
+
+@dataclass(frozen=True, slots=True)
+class PushRequest:
+    """The flags of `invoke push`."""
+
+    targets: Sequence[str] = ()
+    platforms: Sequence[str] = ()
+    registry: str | None = None
+    tags: Sequence[str] = ()
+    images: Path | None = None
+    sources: Sequence[str] = ()
+    plain_http: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestRequest:
+    """The flags of `invoke manifest`."""
+
+    targets: Sequence[str] = ()
+    platforms: Sequence[str] = ()
+    registry: str | None = None
+    tags: Sequence[str] = ()
+    digests: Sequence[str] = ()
+    plain_http: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PullRequest:
+    """The argument and flags of `invoke pull`."""
+
+    reference: str
+    platforms: Sequence[str] = ()
+    output: Path | None = None
+    plain_http: bool = False
+
+
+def push(
+    request: PushRequest,
+    progress: Progress,
+    *,
+    dry_run: bool = False,
+    environ: Mapping[str, str] = os.environ,
+) -> tuple[PushReport, ...]:
+    """Push what the flags name, or say what that would send; a report for each image.
+
+    Raises `OptionInvalid`, `NameInvalid` and `ImageMissing` before anything is sent.
+    """
+    settings = read_settings(commands.ROOT)
+    repository = destination(settings, request.registry, environ)
+    sources = _source_names(request.sources, repository)
+    cargoes = _cargoes(request, settings, repository, environ)
+    reports: list[PushReport] = []
+    # What one target brought to the repository, the next one need not ask about.
+    present: frozenset[str] = frozenset()
+    with open_registry(repository, plain_http=request.plain_http, environ=environ) as registry:
+        for cargo in cargoes:
+            if dry_run:
+                report = survey_push(cargo, registry, sources=sources, present=present)
+            else:
+                report = push_image(cargo, registry, progress, sources=sources, present=present)
+            present |= {blob.digest for blob in report.blobs}
+            reports.append(report)
+    return tuple(reports)
+
+
+def manifest(
+    request: ManifestRequest,
+    *,
+    dry_run: bool = False,
+    environ: Mapping[str, str] = os.environ,
+) -> tuple[PushReport, ...]:
+    """Join images that were pushed one platform at a time; a report for each target."""
+    settings = read_settings(commands.ROOT)
+    repository = destination(settings, request.registry, environ)
+    platforms = commands.described_platforms(settings, request.platforms or [commands.ALL])
+    targets = commands.choose_targets(settings, request.targets)
+    digests = [check_digest(digest) for digest in _split(request.digests)]
+    if digests and len(targets) > 1:
+        raise OptionInvalid(
+            "--digest names the parts of one image, and there are several targets",
+            hint="give one --target",
+        )
+    tags = _tags_of(targets, request.tags, environ)
+    for target in targets:
+        for tag in tags[target]:
+            for platform in platforms:
+                check_tag(platform_tag(tag, platform))
+    reports = []
+    with open_registry(repository, plain_http=request.plain_http, environ=environ) as registry:
+        for target in targets:
+            parts = (
+                parts_by_digest(registry, repository, digests, platforms)
+                if digests
+                else parts_by_tag(registry, repository, tags[target][0], platforms)
+            )
+            image = join(parts, settings.name, target)
+            reports.append(
+                put_index(target, image, repository, tags[target], registry, dry_run=dry_run)
+            )
+    return tuple(reports)
+
+
+def pull(
+    request: PullRequest, progress: Progress, *, environ: Mapping[str, str] = os.environ
+) -> PullReport:
+    """Pull an image into a layout: by default `dist/images/<name>-<tag>`."""
+    reference = Reference.parse(request.reference)
+    explicit = [text for text in _split(request.platforms) if text.lower() != commands.ALL]
+    everything = len(explicit) < len(_split(request.platforms))
+    platforms = Platform.parse_many(explicit) if explicit and not everything else ()
+    folder = request.output or commands.OUTPUT / "-".join(short_name(reference))
+    own = configured_registry(environ)
+    # REGISTRY_USERNAME and REGISTRY_PASSWORD are for the registry that images go to.
+    pushed_to = None if own is None else _parsed(own, "any")
+    with open_registry(pushed_to, plain_http=request.plain_http, environ=environ) as registry:
+        return pull_image(reference, folder, registry, progress, platforms=platforms)
+
+
+def destination(settings: Settings, asked: str | None, environ: Mapping[str, str]) -> Repository:
+    """Return where images go: the flag, `ACCELERAPP_REGISTRY`, or in GitHub Actions the
+    owner's place at ghcr.io, with the description's name.
+
+    Raises `OptionInvalid` when nothing says where, `NameInvalid` for a wrong name.
+    """
+    place = asked if asked is not None else configured_registry(environ)
+    if place is None:
+        raise OptionInvalid(
+            "no registry is given",
+            hint=f"use --registry HOST[:PORT][/NAMESPACE], such as {_EXAMPLE}, or set "
+            f"{REGISTRY_VARIABLE}",
+        )
+    if place.strip("/").lower() == "ghcr.io":
+        raise OptionInvalid(
+            "ghcr.io keeps images below an owner, and none is given",
+            hint=f"write {_EXAMPLE}",
+        )
+    return _parsed(place, settings.name)
+
+
+def configured_registry(environ: Mapping[str, str]) -> str | None:
+    """Return the registry that the environment names, None where it names none."""
+    if place := environ.get(REGISTRY_VARIABLE):
+        return place
+    owner = environ.get("GITHUB_REPOSITORY_OWNER", "")
+    if environ.get("GITHUB_ACTIONS") == "true" and owner:
+        return f"ghcr.io/{owner.lower()}"
+    return None
+
+
+def _parsed(place: str, name: str) -> Repository:
+    host = place.partition("/")[0]
+    if (
+        "://" not in place
+        and "@" not in place
+        and not ("." in host or ":" in host or host.lower() == "localhost")
+    ):
+        # Docker would take it for a name at Docker Hub: nobody's images go there by mistake.
+        raise OptionInvalid(
+            f"registry '{place}' names no host",
+            hint=f"write it like {_EXAMPLE}; Docker Hub is docker.io/owner",
+        )
+    return Repository.parse(f"{place.removesuffix('/')}/{name}")
+
+
+def _source_names(asked: Sequence[str], repository: Repository) -> tuple[str, ...]:
+    """Return the names of repositories on the same registry, as `--from-repository` has them.
+
+    Raises `OptionInvalid` for one on another registry: nothing can be mounted from there.
+    """
+    names = []
+    for text in _split(asked):
+        host, slash, _ = text.partition("/")
+        full = slash and ("." in host or ":" in host or host == "localhost")
+        source = Repository.parse(text if full else f"{repository.registry}/{text}")
+        if source.registry != repository.registry:
+            raise OptionInvalid(
+                f"--from-repository {text} is on another registry than {repository}",
+                hint="registries mount blobs from their own repositories only",
+            )
+        names.append(source.name)
+    return tuple(dict.fromkeys(names))
+
+
+def _cargoes(
+    request: PushRequest,
+    settings: Settings,
+    repository: Repository,
+    environ: Mapping[str, str],
+) -> tuple[Cargo, ...]:
+    layouts = _layouts(request, settings)
+    images = {target: open_layout(layout) for target, layout in layouts.items()}
+    tags = _tags_of(tuple(layouts), request.tags, environ)
+    if not request.tags:
+        for target, image in images.items():
+            _check_commit(image, layouts[target])
+    cargoes: list[Cargo] = []
+    for target, layout in layouts.items():
+        whole = Cargo(target, images[target], layout, repository, tags[target])
+        explicit = [text for text in _split(request.platforms) if text.lower() != commands.ALL]
+        if not _split(request.platforms):
+            cargoes.append(whole)
+            continue
+        present = [image.platform for image in whole.image.images]
+        everything = len(explicit) < len(_split(request.platforms))
+        asked = {*(Platform.parse_many(explicit) if explicit else ()), *(present * everything)}
+        cargoes.extend(platform_parts(whole, [p for p in Platform if p in asked]))
+    owners: dict[str, Cargo] = {}
+    for cargo in cargoes:
+        for tag in cargo.tags:
+            other = owners.setdefault(check_tag(tag), cargo)
+            if other is not cargo:
+                raise OptionInvalid(
+                    f"the tag '{tag}' would name both {other.target} and {cargo.target}",
+                    hint="choose other tags, or push one target at a time",
+                )
+    return tuple(cargoes)
+
+
+def _layouts(request: PushRequest, settings: Settings) -> dict[str, Path]:
+    """Return the layout of each target: those of the flags, of `all` those that are built."""
+    folder = request.images or commands.OUTPUT
+    asked = _split(request.targets)
+    if request.images is not None and (folder / "index.json").exists():
+        return {_target_of(folder, asked, settings, request.tags): folder}
+    chosen = {target: folder / target for target in commands.choose_targets(settings, asked)}
+    if commands.ALL in asked:
+        chosen = {
+            target: layout
+            for target, layout in chosen.items()
+            if target in asked or (layout / "index.json").exists()
+        }
+    if not chosen:
+        raise ImageMissing(f"there is no image in {folder}", hint="build one first: invoke build")
+    return chosen
+
+
+def _target_of(layout: Path, asked: Sequence[str], settings: Settings, tags: Sequence[str]) -> str:
+    """Return the target of a layout that is given by itself."""
+    named = open_layout(layout).tag
+    if not asked:
+        if named not in settings.images and not _split(tags):
+            raise OptionInvalid(
+                f"{layout} holds '{named}', which is no target, so nothing says how to tag it",
+                hint="give --tag, or --target",
+            )
+        return named
+    targets = commands.choose_targets(settings, asked)
+    if len(targets) > 1:
+        raise OptionInvalid(
+            f"{layout} is one image, and there are several targets",
+            hint="give one --target, or a folder of layouts with --images",
+        )
+    return targets[0]
+
+
+def _tags_of(
+    targets: Sequence[str], asked: Sequence[str], environ: Mapping[str, str]
+) -> dict[str, tuple[str, ...]]:
+    """Return the tags of each target: those asked for, with several targets `<tag>-<target>`;
+    without any, those that `invoke tags` computes."""
+    given = tuple(dict.fromkeys(check_tag(tag) for tag in _split(asked)))
+    if asked and not given:
+        raise OptionInvalid("--tag is empty", hint="give a tag, such as v1.2.3, or leave it out")
+    if not given:
+        return _computed_tags(targets, environ)
+    if len(targets) == 1:
+        return {targets[0]: given}
+    return {target: tuple(check_tag(f"{tag}-{target}") for tag in given) for target in targets}
+
+
+def _computed_tags(
+    targets: Sequence[str], environ: Mapping[str, str]
+) -> dict[str, tuple[str, ...]]:
+    from pipeline.tags import compute_tags, read_state
+
+    state = read_state(commands.ROOT, environ)
+    computed = {target: compute_tags(state, target).texts() for target in targets}
+    for target, tags in computed.items():
+        if not tags:
+            raise OptionInvalid(f"this commit gives no tag to {target}", hint="give one with --tag")
+    return computed
+
+
+def _check_commit(image: NamedImage, layout: Path) -> None:
+    """Raise `OptionInvalid` for an image of another commit than the one whose tags it would
+    get, and for one of changed files that would get a clean commit's."""
+    revision = read_revision(commands.ROOT)
+    for part in image.images:
+        commit, _, dirty = facts_of(part).get(_REVISION, "").partition("-")
+        if commit and (commit != revision.commit or (dirty and not revision.dirty)):
+            raise OptionInvalid(
+                f"the image in {layout} was built from {commit[:12]}"
+                f"{' with changes' if dirty else ''}, and {revision.commit[:12]} is checked out",
+                hint="build it again, or say with --tag what to call it",
+            )
+
+
+def _split(values: Sequence[str]) -> list[str]:
+    return [part.strip() for value in values for part in value.split(",") if part.strip()]

@@ -1,0 +1,135 @@
+"""Bringing images to registries and from them, without an engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from invoke.context import Context
+
+from pipeline.tasks.command import task
+
+_REGISTRY = "HOST[:PORT][/NAMESPACE], such as ghcr.io/owner (default: ACCELERAPP_REGISTRY)"
+_PLAIN = "speak http with a registry that is not on this machine"
+_DRY = "ask the registry, print what would be sent, send nothing"
+
+
+@task(
+    iterable=("target", "platform", "tag", "from_repository"),
+    help={
+        "target": "what to push: base, production, development, monitoring, all that is built "
+        "(default: production)",
+        "platform": "push these only, each as a part with the tag TAG-ARCHITECTURE for "
+        "`invoke manifest` to join (default: the whole image)",
+        "registry": _REGISTRY,
+        "tag": "tag; repeatable, commas; with several targets TAG-TARGET (default: see "
+        "`invoke tags`)",
+        "images": "folder of OCI layouts, or one layout (default: dist/images)",
+        "from-repository": "repository of the same registry that may have layers to mount",
+        "plain-http": _PLAIN,
+        "dry-run": _DRY,
+        "json": "print the result as JSON",
+    },
+)
+def push(
+    c: Context,
+    target: Any = None,
+    platform: Any = None,
+    registry: str | None = None,
+    tag: Any = None,
+    images: str | None = None,
+    from_repository: Any = None,
+    plain_http: bool = False,
+    dry_run: bool = False,
+    json: bool = False,
+) -> None:
+    """Push built images to a registry: layers first, moving tags last."""
+    from pipeline import report, shipping
+    from pipeline.tasks import show_ship
+
+    request = shipping.PushRequest(
+        targets=target or (),
+        platforms=platform or (),
+        registry=registry,
+        tags=tag or (),
+        images=Path(images) if images else None,
+        sources=from_repository or (),
+        plain_http=plain_http,
+    )
+    with report.progress() as progress:
+        done = shipping.push(request, progress, dry_run=dry_run)
+    show_ship.push(done, dry_run=dry_run, as_json=json)
+
+
+@task(
+    iterable=("target", "platform", "tag", "digest"),
+    help={
+        "target": "which image (default: production); repeatable, commas, all",
+        "platform": "what to join (default: all that images.toml names)",
+        "registry": _REGISTRY,
+        "tag": "tag of the whole; its parts are at TAG-ARCHITECTURE of the first one (default: "
+        "see `invoke tags`)",
+        "digest": "a part by digest instead; repeatable, commas",
+        "plain-http": _PLAIN,
+        "dry-run": _DRY,
+        "json": "print the result as JSON",
+    },
+)
+def manifest(
+    c: Context,
+    target: Any = None,
+    platform: Any = None,
+    registry: str | None = None,
+    tag: Any = None,
+    digest: Any = None,
+    plain_http: bool = False,
+    dry_run: bool = False,
+    json: bool = False,
+) -> None:
+    """Join images that were pushed one platform at a time; no layer moves."""
+    from pipeline import shipping
+    from pipeline.tasks import show_ship
+
+    request = shipping.ManifestRequest(
+        targets=target or (),
+        platforms=platform or (),
+        registry=registry,
+        tags=tag or (),
+        digests=digest or (),
+        plain_http=plain_http,
+    )
+    done = shipping.manifest(request, dry_run=dry_run)
+    show_ship.manifest(done, dry_run=dry_run, as_json=json)
+
+
+@task(
+    iterable=("platform",),
+    help={
+        "reference": "the image: python:3.11-slim, ghcr.io/owner/name@sha256:…",
+        "platform": "for what: amd64, arm64 (default: all of the image that are known)",
+        "output": "folder for the OCI layout (default: dist/images/NAME-TAG)",
+        "plain-http": _PLAIN,
+        "json": "print the result as JSON",
+    },
+)
+def pull(
+    c: Context,
+    reference: str,
+    platform: Any = None,
+    output: str | None = None,
+    plain_http: bool = False,
+    json: bool = False,
+) -> None:
+    """Pull an image from a registry into an OCI layout."""
+    from pipeline import report, shipping
+    from pipeline.tasks import show_ship
+
+    request = shipping.PullRequest(
+        reference=reference,
+        platforms=platform or (),
+        output=Path(output) if output else None,
+        plain_http=plain_http,
+    )
+    with report.progress() as progress:
+        done = shipping.pull(request, progress)
+    show_ship.pull(done, as_json=json)

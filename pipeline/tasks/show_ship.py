@@ -1,0 +1,130 @@
+"""What went to a registry or came from one, as tables for people or JSON for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pipeline.push import Fate
+from pipeline.report import megabytes, print_json, print_table
+
+if TYPE_CHECKING:
+    from pipeline.pull import PullReport
+    from pipeline.push import PushReport, TagMove
+
+
+def push(reports: Sequence[PushReport], *, dry_run: bool, as_json: bool) -> None:
+    """Print what was pushed, or what would be."""
+    if as_json:
+        _json(reports, dry_run=dry_run)
+        return
+    if dry_run:
+        _blobs(reports)
+    rows = []
+    for report in reports:
+        for part in report.parts:
+            counts = [
+                str(sum(blob.fate in fates for blob in part.blobs))
+                for fates in (
+                    (Fate.SENT, Fate.WOULD_SEND),
+                    (Fate.EXISTS,),
+                    (Fate.MOUNTED, Fate.WOULD_MOUNT),
+                )
+            ]
+            rows.append(
+                [
+                    report.target,
+                    str(part.platform),
+                    megabytes(part.size_bytes),
+                    *counts,
+                    part.digest,
+                ]
+            )
+    sent = "would send" if dry_run else "sent"
+    print_table(["target", "platform", "size", sent, "there", "mounted", "digest"], rows)
+    print()
+    _references(reports, dry_run=dry_run)
+    if dry_run:
+        total = sum(
+            blob.size_bytes
+            for report in reports
+            for blob in report.blobs
+            if blob.fate is Fate.WOULD_SEND
+        )
+        print(f"nothing was sent; {megabytes(total)} would be")
+    else:
+        total = sum(blob.sent_bytes for report in reports for blob in report.blobs)
+        seconds = sum(report.seconds for report in reports)
+        print(f"{megabytes(total)} sent, done in {seconds:.1f} s")
+
+
+def manifest(reports: Sequence[PushReport], *, dry_run: bool, as_json: bool) -> None:
+    """Print what was joined, or what would be."""
+    if as_json:
+        _json(reports, dry_run=dry_run)
+        return
+    rows = [
+        [report.target, str(part.platform), megabytes(part.size_bytes), part.digest]
+        for report in reports
+        for part in report.parts
+    ]
+    print_table(["target", "platform", "size", "digest"], rows)
+    print()
+    _references(reports, dry_run=dry_run)
+    print("nothing was sent" if dry_run else f"done in {sum(r.seconds for r in reports):.1f} s")
+
+
+def pull(report: PullReport, *, as_json: bool) -> None:
+    """Print what was pulled."""
+    if as_json:
+        print_json(report.to_json())
+        return
+    print_table(
+        ["platform", "size", "digest"],
+        [[str(part.platform), megabytes(part.size_bytes), part.digest] for part in report.parts],
+    )
+    print()
+    print(f"{report.output}  {report.digest}")
+    for label in report.left_out:
+        print(f"left out: {label}")
+    if report.digest != report.registry_digest:
+        print(f"the registry's own, with what was left out, is {report.registry_digest}")
+    print(
+        f"{megabytes(report.received_bytes)} received, {report.kept} of {report.blobs} layers were "
+        f"there, done in {report.seconds:.1f} s"
+    )
+
+
+def _json(reports: Sequence[PushReport], *, dry_run: bool) -> None:
+    print_json({"dry_run": dry_run, "images": [report.to_json() for report in reports]})
+
+
+def _blobs(reports: Sequence[PushReport]) -> None:
+    rows = []
+    for report in reports:
+        rows += [
+            [report.target, blob.digest, megabytes(blob.size_bytes), blob.fate.value]
+            for blob in report.blobs
+        ]
+        manifests = {part.digest: part.fate for part in report.parts}
+        manifests[report.digest] = report.fate
+        rows += [
+            [report.target, digest, "manifest", fate.value] for digest, fate in manifests.items()
+        ]
+    print_table(["target", "blob", "size", ""], rows)
+    print()
+
+
+def _references(reports: Sequence[PushReport], *, dry_run: bool) -> None:
+    for report in reports:
+        print(report.reference)
+        for move in report.tags:
+            print(f"  {report.repository}:{move.tag}  {_moved(move, dry_run=dry_run)}")
+
+
+def _moved(move: TagMove, *, dry_run: bool) -> str:
+    if not move.moves:
+        return "unchanged"
+    if dry_run:
+        return f"{move.before or 'new'} → {move.after}"
+    return f"was {move.before}" if move.before else "new"
