@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import shutil
 import subprocess
 import sys
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.builder import Builder
 from pipeline.lock import LockedPackage, read_lock
-from pipeline.oci.archive import write_archive
-from pipeline.oci.image import Configuration, Format, ImageLayer, image_documents
-from pipeline.oci.layer import compress
-from pipeline.oci.layout import NamedImage
 from pipeline.platforms import Platform
 from pipeline.settings import LOCK
+from tests.integration.debian_base import make_root, pack
 
 _BASE = "accelerapp-benchmark"
 # Packages are there already, as ours are: what is timed is installing them.
@@ -96,41 +91,13 @@ def _link(builder: Builder, sha256: str, path: Path) -> None:
 
 def _load_base(docker: Docker, name: str, platform: Platform, folder: Path) -> None:
     """Make a minimal Debian with mmdebstrap and load it under its real platform."""
-    rootfs = folder / f"base-{platform.architecture}.tar"
-    subprocess.run(
-        (
-            "mmdebstrap",
-            "--quiet",
-            "--variant=minbase",
-            # What our image does without, and dpkg does not.
-            "--include=libnsl2,libtirpc3,openssl",
-            f"--architectures={platform.debian}",
-            "bookworm",
-            str(rootfs),
-        ),
-        check=True,
-    )
-    with tarfile.open(rootfs) as archive:
-        assert archive.getmember("./usr/bin/dpkg").isreg()
-    data = rootfs.read_bytes()
-    packed = b"".join(compress(data[i : i + (4 << 20)]) for i in range(0, len(data), 4 << 20))
-    digest = hashlib.sha256(packed).hexdigest()
-    blob = folder / digest
-    blob.write_bytes(packed)
-    diff_id = f"sha256:{hashlib.sha256(data).hexdigest()}"
-    documents = image_documents(
-        platform,
-        Configuration(environment={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}),
-        [ImageLayer(f"sha256:{digest}", diff_id, len(packed), "mmdebstrap")],
-        created_s=0,
-        format=Format.OCI,
-        annotations={},
-    )
-    repository, _, tag = name.partition(":")
-    named = NamedImage(repository, tag, (documents,), Format.OCI, {})
-    path = folder / "base.tar"
-    write_archive(path, [named], lambda _: blob, preferred=platform)
-    subprocess.run((*docker, "load", "--quiet", "--input", str(path)), check=True)
+    work = folder / f"base-{platform.architecture}"
+    work.mkdir()
+    # What our image does without, and dpkg does not.
+    include = ("libnsl2", "libtirpc3", "openssl")
+    tree = make_root("bookworm", platform, work, include=include)
+    archive = pack(tree, name, platform, work)
+    subprocess.run((*docker, "load", "--quiet", "--input", str(archive)), check=True)
 
 
 def build(docker: Docker, context: Path, platform: Platform) -> None:

@@ -6,15 +6,19 @@ import contextlib
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pipeline import docker_engine
 from pipeline.atomic import write_atomically
-from pipeline.build import BuildReport, Output, build, is_cached
+from pipeline.build import DAEMONLESS, BuildReport, MadeImage, Output, build, is_cached
 from pipeline.cache import Cache, default_cache_folder
 from pipeline.derive import TARGET, derive
+from pipeline.docker_engine import BASE_IMAGE_VARIABLE, DockerBuild
+from pipeline.docker_engine import ENGINE as DOCKER
 from pipeline.errors import (
+    EngineUnsuitable,
     LockMissing,
     LockStale,
     LockTampered,
@@ -36,6 +40,7 @@ from pipeline.oci.layout import LayoutSummary, read_layout
 from pipeline.plan import Plan, check_runnable, make_plan
 from pipeline.platforms import Platform
 from pipeline.recipe import Recipe
+from pipeline.registries import open_registry
 from pipeline.report import Progress
 from pipeline.resolve import Sources, compile_all_requirements, make_lock, requirements_inputs
 from pipeline.revision import read_revision
@@ -45,6 +50,7 @@ from pipeline.sources.project import Project, build_wheel
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = Path("dist/images")
 ALL = "all"
+AUTO = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,10 @@ class BuildRequest:
     format: str = Format.OCI.value
     entrypoint: str | None = None
     mirrors: Sequence[str] = ()
+    engine: str = AUTO
+    builder: str | None = None
+    base_image: str | None = None
+    sparse: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,21 +83,39 @@ class Prepared:
     host: Platform | None
     lock_path: Path
     """Where the lock is that the plan follows."""
+    docker: DockerBuild | None = None
+    """What Docker builds of the plan; the rest is built without."""
+
+    @property
+    def daemonless(self) -> Plan:
+        """The part of the plan that is built without Docker."""
+        others = self.docker.plan.images if self.docker is not None else ()
+        return replace(self.plan, images=tuple(i for i in self.plan.images if i not in others))
 
     def cached(self) -> frozenset[str]:
         """Return the keys of the plan's layers that the cache has."""
-        recipes = self.plan.recipes()
+        recipes = self.daemonless.recipes()
         return frozenset(recipe.key for recipe in recipes if is_cached(recipe, self.cache))
 
     def carry_out(self, progress: Progress) -> BuildReport:
         """Build; see `pipeline.build.build`."""
+
+        def by_docker() -> tuple[MadeImage, ...]:
+            if self.docker is None:
+                return ()
+            return docker_engine.make_images(
+                self.docker, self.cache, self.output.format, progress=progress
+            )
+
         return build(
-            self.plan,
+            self.daemonless,
             self.cache,
             self.output,
             mirrors=self.sources.mirrors_of(self.plan.snapshot),
             host=self.host,
             progress=progress,
+            open_registry=open_registry,
+            by_others=by_docker,
         )
 
 
@@ -105,13 +133,19 @@ def prepare(
     the image is labelled and must hold.  From the first look into the cache until `held`
     is closed, nobody can prune it.
     """
-    format = _format(request.format)
+    format = Format(_one_of("format", request.format, [known.value for known in Format]))
+    _one_of("engine", request.engine, [AUTO, DAEMONLESS, DOCKER])
+    if request.sparse and request.archive is not None:
+        raise OptionInvalid(
+            "--sparse leaves layers in a registry, and an --archive needs them all",
+            hint="leave one of the two out",
+        )
     platforms = Platform.parse_many(request.platforms)
     cache = builder_cache()
     described = request.source is None or (request.source / DESCRIPTION).exists()
     follow = _described if described else _derived
     held = held or contextlib.ExitStack()
-    plan, folder, lock_path = follow(request, platforms, cache, progress, held)
+    plan, folder, lock_path, docker = follow(request, platforms, cache, progress, held)
     check_runnable(plan)
     if (plan.settings.root / ".git").exists() and not plan.has_revision:
         progress.say(
@@ -123,9 +157,10 @@ def prepare(
         archive=request.archive,
         format=format,
         preferred=host_platform() or platforms[0],
+        sparse=request.sparse,
     )
     sources = Sources(mirrors=request.mirrors)
-    return Prepared(plan, output, cache, sources, host_platform(), lock_path)
+    return Prepared(plan, output, cache, sources, host_platform(), lock_path, docker)
 
 
 def _described(
@@ -134,8 +169,9 @@ def _described(
     cache: Cache,
     progress: Progress,
     held: contextlib.ExitStack,
-) -> tuple[Plan, Path, Path]:
-    """Return the plan of a repository with an images.toml, its output and its lock."""
+) -> tuple[Plan, Path, Path, DockerBuild | None]:
+    """Return the plan of a repository with an images.toml, its output, its lock, and what of
+    the plan is Docker's."""
     root = request.source.resolve() if request.source else ROOT
     settings = read_settings(root)
     if request.entrypoint is not None:
@@ -146,8 +182,7 @@ def _described(
     platforms = described_platforms(settings, request.platforms)
     suite = settings.suite(request.suite)
     targets = choose_targets(settings, request.targets)
-    for target in targets:
-        settings.chain(target)  # A base from a registry is refused before anything is done.
+    for_docker = _for_docker(settings, targets, request)
     project = project_of(settings)
     try:
         lock = read_lock(root / LOCK, LOCK)
@@ -172,8 +207,45 @@ def _described(
         source_date_epoch_s=source_date_epoch(),
         host=host_platform(),
     )
+    docker = None
+    if for_docker:
+        docker = docker_engine.prepare(
+            replace(plan, images=tuple(i for i in plan.images if i.target in for_docker)),
+            settings,
+            lock,
+            builder=request.builder,
+            base_image=request.base_image or os.environ.get(BASE_IMAGE_VARIABLE, ""),
+            mirrors=request.mirrors,
+            environ=os.environ,
+        )
     folder = OUTPUT if root == ROOT else OUTPUT / settings.name
-    return plan, folder, root / LOCK
+    return plan, folder, root / LOCK, docker
+
+
+def _for_docker(
+    settings: Settings, targets: Sequence[str], request: BuildRequest
+) -> tuple[str, ...]:
+    """Return the targets that Docker builds.
+
+    Raises `EngineUnsuitable` for one that only Docker can build when it may not, and
+    `OptionInvalid` for a flag of Docker's when it has nothing to do.
+    """
+    needed = tuple(target for target in targets if settings.needs_docker(target))
+    if request.engine == DAEMONLESS and needed:
+        lines = next(image for image in settings.chain(needed[0]) if image.needs_docker)
+        key = "docker-lines" if lines.docker_lines else "docker-build-lines"
+        raise EngineUnsuitable(
+            f"'{needed[0]}' cannot be built without Docker: {settings.path} has "
+            f"images.{lines.name}.{key}",
+            hint="build it with '--engine docker', or remove these lines",
+        )
+    chosen = tuple(targets) if request.engine == DOCKER else needed
+    for flag, value in (("--builder", request.builder), ("--base-image", request.base_image)):
+        if value is not None and not chosen:
+            raise OptionInvalid(
+                f"{flag} is for Docker, which has nothing to build", hint="add '--engine docker'"
+            )
+    return chosen
 
 
 def _derived(
@@ -182,9 +254,14 @@ def _derived(
     cache: Cache,
     progress: Progress,
     held: contextlib.ExitStack,
-) -> tuple[Plan, Path, Path]:
+) -> tuple[Plan, Path, Path, None]:
     """Return the plan of a project without an images.toml, its output and its lock."""
     assert request.source is not None
+    if request.engine == DOCKER or request.builder is not None or request.base_image is not None:
+        raise EngineUnsuitable(
+            f"Docker builds what is described, and {request.source} has no {DESCRIPTION}",
+            hint="leave --engine, --builder and --base-image out, or describe the images there",
+        )
     root = request.source.resolve()
     project = Project.read(root)
     for target in _split(request.targets):
@@ -218,7 +295,7 @@ def _derived(
         source_date_epoch_s=source_date_epoch(),
         host=host_platform(),
     )
-    return plan, OUTPUT / derived.settings.name, derived.lock_path
+    return plan, OUTPUT / derived.settings.name, derived.lock_path, None
 
 
 def described_platforms(settings: Settings, asked: Sequence[str]) -> tuple[Platform, ...]:
@@ -244,7 +321,7 @@ def choose_targets(settings: Settings, asked: Sequence[str]) -> tuple[str, ...]:
     """Return the targets of the flags: production by default, every local one for `all`."""
     chosen: list[str] = []
     for target in _split(asked) or ["production"]:
-        chosen.extend(settings.local_images() if target == ALL else [settings.image(target).name])
+        chosen.extend(settings.images if target == ALL else [settings.image(target).name])
     return tuple(dict.fromkeys(chosen))
 
 
@@ -283,14 +360,14 @@ def _split(values: Sequence[str]) -> list[str]:
     return [part.strip() for value in values for part in value.split(",") if part.strip()]
 
 
-def _format(text: str) -> Format:
-    known = [format.value for format in Format]
+def _one_of(option: str, text: str, known: Sequence[str]) -> str:
     if text not in known:
+        choices = " or ".join((", ".join(known[:-1]), known[-1]))
         raise OptionInvalid(
-            f"format '{text}' is not known",
-            hint=f"{nearest(text, known)} choose {' or '.join(known)}".strip(),
+            f"{option} '{text}' is not known",
+            hint=f"{nearest(text, known)} choose {choices}".strip(),
         )
-    return Format(text)
+    return text
 
 
 def lock(
@@ -311,6 +388,8 @@ def lock(
                 progress,
                 now=datetime.now(UTC),
                 sources=Sources(mirrors=mirrors),
+                old=None if upgrade else _old_lock(path),
+                open_registry=open_registry,
             )
         _refuse_older(made, path)
     except BaseException:
@@ -334,11 +413,17 @@ def _put_back(path: Path, data: bytes | None) -> None:
         write_atomically(path, data)
 
 
+def _old_lock(path: Path) -> Lock | None:
+    try:
+        return read_lock(path, LOCK)
+    except (LockMissing, LockTampered):
+        return None
+
+
 def _refuse_older(made: Lock, path: Path) -> None:
     """Raise `SignatureInvalid` when an archive went back in time: a mirror may replay it."""
-    try:
-        old = read_lock(path, LOCK)
-    except (LockMissing, LockTampered):
+    old = _old_lock(path)
+    if old is None:
         return
     for name, suite in made.suites.items():
         if name in old.suites and suite.epoch_s < old.suites[name].epoch_s:

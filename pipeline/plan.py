@@ -28,8 +28,9 @@ from pipeline.sources.requirements import required
 
 # Code that decides nothing about a layer's bytes; all other code does, or may.
 _BYSTANDERS = (
-    "tasks/",
     "oci/registry/",
+    "tasks/",
+    "oci/converted.py",
     "oci/tree.py",
     "build_secrets.py",
     "buildkit.py",

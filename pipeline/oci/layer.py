@@ -54,6 +54,11 @@ def write_layer(entries: Iterable[Entry], out: BinaryIO, *, epoch_s: int) -> Lay
     occurs twice, leaves the root or is inside something else than a folder, and for a hard
     link without its target.
     """
+    return write_tar(tar_chunks(arrange(entries), epoch_s=epoch_s), out)
+
+
+def write_tar(tar: Iterable[bytes], out: BinaryIO) -> LayerBlob:
+    """Write the bytes of a tar to `out`, gzip-compressed, and return its digests."""
     tar_hash = hashlib.sha256()
     gzip_hash = hashlib.sha256()
     tar_bytes = gzip_bytes = 0
@@ -67,7 +72,7 @@ def write_layer(entries: Iterable[Entry], out: BinaryIO, *, epoch_s: int) -> Lay
         out.write(member)
 
     with ThreadPoolExecutor(_WORKERS) as pool:
-        for part in _parts(tar_chunks(arrange(entries), epoch_s=epoch_s)):
+        for part in _parts(tar):
             tar_hash.update(part)
             tar_bytes += len(part)
             pending.append(pool.submit(compress, part))

@@ -65,13 +65,7 @@ def index_environment(runner: Runner = run) -> Mapping[str, str]:
     What is set for uv itself goes first.  Folders of this machine are left out: a lock
     holds for others too, and they often have some wheels of a release and not the rest.
     """
-    done = runner((sys.executable, "-m", "pip", "config", "list"))
-    options: dict[str, str] = {}
-    # "global.", then "install." as pip prints them; ":env:." it prints first, and it wins.
-    lines = sorted(done.stdout.splitlines(), key=lambda line: line.startswith(":env:"))
-    for line in lines if done.ok else ():
-        name, _, value = line.partition("=")
-        options[name.rpartition(".")[2]] = " ".join(value.strip("'\"").replace("\\n", " ").split())
+    options = pip_options(runner)
     environment = {}
     for option, variable in (("index-url", "UV_DEFAULT_INDEX"), ("extra-index-url", "UV_INDEX")):
         urls = [url for url in options.get(option, "").split() if "://" in url]
@@ -82,6 +76,18 @@ def index_environment(runner: Runner = run) -> Mapping[str, str]:
         # pip compares versions over all of its indexes.
         environment.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")
     return environment
+
+
+def pip_options(runner: Runner = run) -> Mapping[str, str]:
+    """Return pip's options on this machine, by name: its files, its environment over them."""
+    done = runner((sys.executable, "-m", "pip", "config", "list"))
+    options: dict[str, str] = {}
+    # "global.", then "install." as pip prints them; ":env:." it prints first, and it wins.
+    lines = sorted(done.stdout.splitlines(), key=lambda line: line.startswith(":env:"))
+    for line in lines if done.ok else ():
+        name, _, value = line.partition("=")
+        options[name.rpartition(".")[2]] = " ".join(value.strip("'\"").replace("\\n", " ").split())
+    return options
 
 
 def required(requires: Iterable[str], suite: Suite, platform: Platform) -> tuple[Requirement, ...]:

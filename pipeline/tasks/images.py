@@ -26,6 +26,13 @@ _PLATFORM = "arm64, amd64, linux/arm64, aarch64 …; several with commas or repe
         "archive": "also write one tar for docker load, podman load and skopeo",
         "format": "media types: oci or docker (Podman runs health checks of docker only)",
         "mirror": "Debian mirror, tried first",
+        "engine": "what builds: daemonless, docker, or auto: docker where a target has "
+        "Dockerfile lines of its own",
+        "builder": "the buildx builder for docker: a remote one, one in Kubernetes …",
+        "base-image": "the Debian image that Dockerfiles start from, such as a mirror's: "
+        "mirror.example/debian:{suite}-slim (default: ACCELERAPP_DEBIAN_IMAGE, or what "
+        "images.toml says)",
+        "sparse": "leave layers of a base from a registry there; `invoke push` mounts them",
         "dry-run": "print the plan, write nothing but the project's wheel to the cache",
         "json": "print the result as JSON",
     },
@@ -41,6 +48,10 @@ def build(
     archive: str | None = None,
     format: str = "oci",
     mirror: Any = None,
+    engine: str = "auto",
+    builder: str | None = None,
+    base_image: str | None = None,
+    sparse: bool = False,
     dry_run: bool = False,
     json: bool = False,
 ) -> None:
@@ -58,6 +69,10 @@ def build(
         format=format,
         entrypoint=entrypoint,
         mirrors=mirror or (),
+        sparse=sparse,
+        engine=engine,
+        builder=builder,
+        base_image=base_image,
     )
     # From the plan to the last byte: nobody prunes what was found to be cached.
     with report.progress() as progress, contextlib.ExitStack() as held:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,6 +54,8 @@ def plan(prepared: Prepared, *, as_json: bool) -> None:
     from pipeline.commands import contents_of
 
     cached = prepared.cached()
+    docker = prepared.docker
+    commands = docker.commands() if docker is not None else {}
     if as_json:
         print_json(
             {
@@ -73,12 +76,21 @@ def plan(prepared: Prepared, *, as_json: bool) -> None:
                             for recipe in image.layers
                         ],
                     }
-                    for image in prepared.plan.images
+                    for image in prepared.daemonless.images
+                ],
+                "docker": [
+                    {
+                        "target": target,
+                        "platform": str(platform),
+                        "command": list(argv),
+                        "dockerfile": docker.dockerfile(target) if docker is not None else None,
+                    }
+                    for (target, platform), argv in commands.items()
                 ],
             }
         )
         return
-    for image in prepared.plan.images:
+    for image in prepared.daemonless.images:
         print(f"{image.target} for {image.platform} → {prepared.output.folder}")
         for recipe in image.layers:
             state = "cached" if recipe.key in cached else "to build"
@@ -87,6 +99,13 @@ def plan(prepared: Prepared, *, as_json: bool) -> None:
                 for line in contents_of(recipe):
                     print(f"      {line}")
         print()
+    for (target, platform), argv in commands.items():
+        print(f"{target} for {platform}, by Docker → {prepared.output.folder}")
+        print(f"  {shlex.join(argv)}\n")
+    if docker is not None:
+        shown = dict.fromkeys(docker.dockerfile(target) for target, _ in commands)
+        for text in shown:
+            print(text)
     print(f"nothing was written; the lock is {prepared.lock_path}")
 
 

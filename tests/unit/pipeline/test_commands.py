@@ -8,12 +8,15 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import pipeline.commands
 import pipeline.derive
 import pipeline.sources.project
+from pipeline import docker_engine
+from pipeline.buildkit import Builder, Way
 from pipeline.commands import (
     BuildRequest,
     choose_targets,
@@ -29,6 +32,7 @@ from pipeline.commands import (
 )
 from pipeline.errors import (
     CacheBusy,
+    EngineUnsuitable,
     EntryPointMissing,
     LockMissing,
     LockStale,
@@ -40,12 +44,13 @@ from pipeline.errors import (
     UnknownTarget,
     UnsupportedPlatform,
 )
-from pipeline.lock import write_lock
+from pipeline.lock import Lock, write_lock
 from pipeline.oci.image import Format
+from pipeline.plan import Plan
 from pipeline.platforms import Platform
 from pipeline.report import Silent
 from pipeline.resolve import requirements_inputs
-from pipeline.settings import DESCRIPTION, LOCK, read_settings
+from pipeline.settings import DESCRIPTION, LOCK, Settings, read_settings
 from tests.unit.pipeline.factories import BOTH, PYTHON, World, read_image, write_project
 
 
@@ -247,6 +252,108 @@ def test_it_has_one_target(world: World, tmp_path: Path) -> None:
     prepared(source=source, targets=("all",))
     with pytest.raises(OptionInvalid, match="'development'"):
         prepared(source=source, targets=("development",))
+
+
+# Which engine
+
+
+LINES = 'docker-lines = ["RUN make everything"]\n'
+
+
+@pytest.fixture
+def by_docker(monkeypatch: pytest.MonkeyPatch) -> list[docker_engine.DockerBuild]:
+    """What Docker was to build; nothing is built."""
+    asked: list[docker_engine.DockerBuild] = []
+
+    def make_images(build: docker_engine.DockerBuild, *_: object, **__: object) -> tuple[()]:
+        asked.append(build)
+        return ()
+
+    def prepare_build(plan: Plan, settings: Settings, lock: Lock, **options: Any) -> object:
+        options.pop("mirrors")
+        builder = Builder(Way.EXPORT, name=options.pop("builder") or "")
+        return docker_engine.DockerBuild(plan, settings, lock, builder, **options)
+
+    monkeypatch.setattr(docker_engine, "prepare", prepare_build)
+    monkeypatch.setattr(docker_engine, "make_images", make_images)
+    return asked
+
+
+def with_lines(world: World, image: str = "production") -> None:
+    text = world.description.replace(f"[images.{image}]\n", f"[images.{image}]\n{LINES}")
+    (world.root / DESCRIPTION).write_text(text)
+
+
+def test_docker_builds_what_has_lines_of_its_own_and_nothing_else(
+    world: World, by_docker: list[docker_engine.DockerBuild]
+) -> None:
+    with_lines(world)
+    ready = prepared(targets=("all",), platforms=("all",))
+    assert {image.target for image in ready.daemonless.images} == {"base"}
+    report = ready.carry_out(Silent())
+    assert [image.target for image in report.images] == ["base"]
+    (build,) = by_docker
+    assert [(image.target, image.platform) for image in build.plan.images] == [
+        ("production", platform) for platform in BOTH
+    ]
+
+
+def test_lines_of_a_base_concern_what_is_built_on_it(
+    world: World, by_docker: list[docker_engine.DockerBuild]
+) -> None:
+    with_lines(world, "base")
+    ready = prepared(targets=("production",))
+    assert ready.docker is not None
+    assert ready.daemonless.images == ()
+    assert ready.cached() == frozenset()
+
+
+def test_docker_builds_everything_when_it_is_asked_to(
+    world: World, by_docker: list[docker_engine.DockerBuild], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCELERAPP_DEBIAN_IMAGE", "from-environment")
+    flags: dict[str, object] = {"targets": ("all",), "engine": "docker", "builder": "farm"}
+    docker = prepared(**flags).docker
+    assert docker is not None
+    assert {image.target for image in docker.plan.images} == {"base", "production"}
+    assert (docker.builder.name, docker.base_image) == ("farm", "from-environment")
+    docker = prepared(**flags, base_image="from-flag").docker
+    assert docker is not None
+    assert docker.base_image == "from-flag"
+
+
+def test_without_lines_docker_is_not_looked_for(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert prepared().docker is None
+
+
+def test_lines_that_only_docker_can_run_are_refused_by_key(world: World) -> None:
+    with_lines(world, "base")
+    with pytest.raises(EngineUnsuitable) as caught:
+        prepared(engine="daemonless")
+    assert str(caught.value) == (
+        "'production' cannot be built without Docker: deployment/images.toml has "
+        "images.base.docker-lines; build it with '--engine docker', or remove these lines"
+    )
+
+
+@pytest.mark.parametrize("flags", [{"builder": "farm"}, {"base_image": "debian"}])
+def test_flags_of_docker_s_without_docker_are_refused(
+    world: World, flags: dict[str, object], tmp_path: Path
+) -> None:
+    with pytest.raises(OptionInvalid, match="add '--engine docker'"):
+        prepared(**flags)
+    source = write_project(tmp_path / "other", "other")
+    with pytest.raises(EngineUnsuitable, match=r"has no deployment/images\.toml"):
+        prepared(source=source, **flags)
+
+
+def test_docker_builds_described_projects_only(world: World, tmp_path: Path) -> None:
+    source = write_project(tmp_path / "other", "other")
+    with pytest.raises(EngineUnsuitable, match=r"has no deployment/images\.toml"):
+        prepared(source=source, engine="docker")
 
 
 # Smaller things

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import ToolMissing
-from pipeline.process import feed, run
+from pipeline.process import feed, run, stream
 
 REPOSITORY = Path(__file__).parents[3]
 ECHO = "import sys; print(sys.argv[1:], end='')"
@@ -54,7 +54,7 @@ def test_input_is_given_as_it_is() -> None:
 def test_a_command_does_not_read_what_people_type() -> None:
     code = """
 import sys
-from pipeline.process import run
+from pipeline.process import run, stream
 print(repr(run((sys.executable, "-c", "import sys; print(sys.stdin.read(), end='')")).stdout))
 """
     done = subprocess.run(
@@ -146,3 +146,96 @@ def test_a_command_that_is_fed_says_as_much_as_it_likes() -> None:
     code = "import sys; sys.stderr.write('e' * 500_000); sys.stdout.write(sys.stdin.read())"
     done = feed(python(code), (b"x" * 100_000 for _ in range(5)))
     assert (len(done.stdout), len(done.stderr)) == (500_000, 500_000)
+
+
+# Commands that are watched
+
+
+def test_lines_arrive_while_the_command_runs(tmp_path: Path) -> None:
+    code = """
+import pathlib, sys, time
+print("out", flush=True)
+print("err", file=sys.stderr, flush=True)
+for _ in range(600):
+    if pathlib.Path("seen").exists():
+        sys.exit(0)
+    time.sleep(0.05)
+sys.exit(9)
+"""
+    lines: list[str] = []
+
+    def watch(line: str) -> None:
+        lines.append(line)
+        if line == "err":
+            (tmp_path / "seen").touch()
+
+    assert stream(python(code), watch, cwd=tmp_path) == 0
+    assert lines == ["out", "err"]
+
+
+def test_a_watched_command_gets_its_environment_and_gives_its_exit_code(tmp_path: Path) -> None:
+    lines: list[str] = []
+    code = f"{VARIABLES}; import sys; print(); sys.exit(7)"
+    assert stream(python(code), lines.append, env={"ADDED": "added"}, cwd=tmp_path) == 7
+    assert lines == ["added None"]
+
+
+def test_output_that_is_no_text_is_shown_as_far_as_it_is() -> None:
+    lines: list[str] = []
+    stream(python(r"import sys; sys.stdout.buffer.write(b'caf\xe9\n')"), lines.append)
+    assert lines == ["caf\ufffd"]
+
+
+def test_who_stops_watching_ends_the_command_and_what_it_started() -> None:
+    code = """
+import subprocess, sys
+child = subprocess.Popen((sys.executable, "-c", "import time; time.sleep(600)"))
+print(child.pid, flush=True)
+child.wait()
+"""
+    started: list[int] = []
+
+    def stop(line: str) -> None:
+        started.append(int(line))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stream(python(code), stop)
+    (pid,) = started
+    assert not is_alive(pid)
+
+
+def test_a_command_that_ignores_an_interrupt_is_ended_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pipeline.process._STOP_TIMEOUT_S", 0.2)
+    code = """
+import os, signal, time
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print(os.getpid(), flush=True)
+time.sleep(600)
+"""
+    started: list[int] = []
+
+    def stop(line: str) -> None:
+        started.append(int(line))
+        raise ValueError("enough")
+
+    with pytest.raises(ValueError, match="enough"):
+        stream(python(code), stop)
+    assert not is_alive(started[0])
+
+
+def is_alive(pid: int) -> bool:
+    """Return whether a process runs; one that has ended and waits to be noticed does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def test_a_missing_program_to_watch_is_named() -> None:
+    with pytest.raises(ToolMissing, match="'no-such-program' is not installed"):
+        stream(("no-such-program",), print)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import io
-import json
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,28 +16,18 @@ from pipeline.errors import ImageInvalid
 from pipeline.oci.converted import Export, normalised, open_export, read_config
 from pipeline.oci.image import Configuration
 from pipeline.platforms import Platform
+from tests.unit.pipeline.oci.exports import (
+    EPOCH_S,
+    Member,
+    config,
+    digest,
+    docker_archive,
+    member,
+    oci_archive,
+    tar,
+)
 
-EPOCH_S = 1_700_000_000
 CAPABILITY = b"\x01\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\xff\xfe\x00\x00\x00\x00\x00\x00"
-Member = tuple[tarfile.TarInfo, bytes]
-
-
-def member(
-    name: str, content: bytes = b"", kind: bytes = tarfile.REGTYPE, **attributes: Any
-) -> Member:
-    info = tarfile.TarInfo(name)
-    info.type, info.size, info.mtime = kind, len(content), EPOCH_S + 5
-    for attribute, value in attributes.items():
-        setattr(info, attribute, value)
-    return info, content
-
-
-def tar(members: Sequence[Member], format: int = tarfile.PAX_FORMAT) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=format) as archive:
-        for info, content in members:
-            archive.addfile(info, io.BytesIO(content))
-    return buffer.getvalue()
 
 
 def cleaned(data: bytes, epoch_s: int = EPOCH_S) -> dict[str, tarfile.TarInfo]:
@@ -161,31 +148,6 @@ def test_what_is_no_file_is_refused(bad: Member, words: str) -> None:
 
 # Exported images
 
-CONFIG: dict[str, Any] = {
-    "architecture": "arm64",
-    "variant": "v8",
-    "os": "linux",
-    "created": "2030-01-01T00:00:00Z",
-    "config": {
-        "User": "1000:1000",
-        "Env": ["PATH=/usr/bin", "EQUATION=a=b"],
-        "Entrypoint": ["/bin/app"],
-        "Cmd": ["serve"],
-        "WorkingDir": "/app",
-        "ExposedPorts": {"9000/tcp": {}, "8000/tcp": {}},
-        "Volumes": {"/b": {}, "/a": {}},
-        "Labels": {"z": "1", "a": "2"},
-        "StopSignal": "SIGTERM",
-        "Healthcheck": {
-            "Test": ["CMD", "probe"],
-            "Interval": 30_000_000_000,
-            "Timeout": 1_500_000_000,
-            "StartPeriod": 5_000_000_000,
-            "Retries": 3,
-        },
-        "OnBuild": None,
-    },
-}
 RUNTIME = Configuration(
     user="1000:1000",
     environment={"PATH": "/usr/bin", "EQUATION": "a=b"},
@@ -203,68 +165,6 @@ RUNTIME = Configuration(
     health_retries=3,
 )
 LOWER, UPPER = tar([member("lower", b"1")]), tar([member("upper", b"2")])
-
-
-def digest(data: bytes) -> str:
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"
-
-
-def config(*layers: bytes, **changes: Any) -> bytes:
-    history = [{"created_by": f"RUN {number} # buildkit"} for number in range(len(layers))]
-    history.insert(1, {"created_by": "ENV x", "empty_layer": True})
-    return json.dumps(
-        {
-            **CONFIG,
-            "rootfs": {"type": "layers", "diff_ids": [digest(layer) for layer in layers]},
-            "history": history,
-            **changes,
-        }
-    ).encode()
-
-
-def docker_archive(
-    path: Path, layers: Sequence[bytes], settings: bytes, *, repeated: bool = False
-) -> Path:
-    """Write what `docker save` of Engine 20.10 writes."""
-    members = [member("abc/layer.tar", layers[0]), member("cfg.json", settings)]
-    if repeated:
-        members.append(member("def/layer.tar", kind=tarfile.SYMTYPE, linkname="../abc/layer.tar"))
-    else:
-        members.append(member("def/layer.tar", layers[-1]))
-    manifest = [{"Config": "cfg.json", "Layers": ["abc/layer.tar", "def/layer.tar"]}]
-    members.append(member("manifest.json", json.dumps(manifest).encode()))
-    path.write_bytes(tar(members))
-    return path
-
-
-def oci_archive(path: Path, layers: Sequence[bytes], settings: bytes, **index: Any) -> Path:
-    """Write what BuildKit's OCI exporter writes: compressed layers, an attestation."""
-    packed = [gzip.compress(layer, mtime=0) for layer in layers]
-    manifest = json.dumps(
-        {
-            "config": {"digest": digest(settings)},
-            "layers": [{"digest": digest(layer)} for layer in packed],
-        }
-    ).encode()
-    nested = json.dumps(
-        {
-            "manifests": [
-                {
-                    "digest": digest(manifest),
-                    "platform": {"os": "linux", "architecture": "arm64"},
-                },
-                {
-                    "digest": digest(b"{}"),
-                    "platform": {"os": "unknown", "architecture": "unknown"},
-                },
-            ]
-        }
-    ).encode()
-    top = json.dumps({"manifests": [{"digest": digest(nested)}], **index}).encode()
-    blobs = [settings, manifest, nested, *packed]
-    members = [member(f"blobs/{digest(data).replace(':', '/')}", data) for data in blobs]
-    path.write_bytes(tar([*members, member("index.json", top)]))
-    return path
 
 
 def converted(export: Export) -> list[tuple[bytes, str]]:

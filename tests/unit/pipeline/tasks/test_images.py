@@ -40,14 +40,16 @@ def test_build_without_flags_asks_for_the_defaults(requests: list[BuildRequest])
     (request,) = requests
     assert list(request.targets) == list(request.platforms) == list(request.mirrors) == []
     assert (request.suite, request.source, request.output, request.archive) == (None,) * 4
-    assert request.format == "oci"
+    assert (request.format, request.engine) == ("oci", "auto")
+    assert (request.builder, request.base_image) == (None, None)
 
 
 def test_every_flag_of_build_arrives(requests: list[BuildRequest]) -> None:
     flags = (
         "--target=base,production --target development --platform=arm64 --platform=amd64 "
         "--suite trixie --source a/b --entrypoint=serve --output=out --archive=x.tar "
-        "--format docker --mirror=one --mirror=two --dry-run --json"
+        "--format docker --mirror=one --mirror=two --engine=docker --builder=farm "
+        "--base-image=mirror.example/debian:{suite}-slim --dry-run --json"
     )
     run("build", *flags.split())
     assert requests == [
@@ -61,6 +63,9 @@ def test_every_flag_of_build_arrives(requests: list[BuildRequest]) -> None:
             format="docker",
             entrypoint="serve",
             mirrors=["one", "two"],
+            engine="docker",
+            builder="farm",
+            base_image="mirror.example/debian:{suite}-slim",
         )
     ]
 
@@ -113,6 +118,8 @@ def test_a_dry_run_shows_the_plan_and_builds_nothing(
         ),
         (["--platform=arm64", "--target=prodution"], 11, "target 'prodution' is not described in"),
         (["--format=doker"], 15, "format 'doker' is not known; did you mean 'docker'? choose oci"),
+        (["--engine=doker"], 15, "engine 'doker' is not known; did you mean 'docker'? choose auto"),
+        (["--builder=farm"], 15, "--builder is for Docker, which has nothing to build; add"),
         (["--platform=arm64", "--suite=trixy"], 12, "suite 'trixy' is not described in"),
         (["--platform=arm64", "--entrypoint=x"], 15, "--entrypoint is for a project without"),
     ],
