@@ -129,7 +129,7 @@ def test_source_date_epoch_that_is_no_number(repository: Checkout, output: Path)
         ('platforms = ["linux/amd64"', 'platforms = ["linux/amd65"', 12, "platforms"),
         ("schema = 1\n", "schema = \n", 13, "is not TOML"),
         ('from = "base"', 'from = "bsae"', 12, "did you mean 'base'?"),
-        ('from = "base"', 'from = "python:3.11-slim"', 14, "'python:3.11-slim'"),
+        ('from = "base"', 'from = "python:3.11-slim"', 21, "images.production"),
         ('packages = ["base-files", ', 'packages = ["base-files", "git", ', 21, "images.base"),
     ],
     ids=["unknown key", "unknown key of an image", "schema", "platform", "not TOML",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform as host_platform
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -12,8 +13,9 @@ import docker
 import pytest
 
 from pipeline import docker_engine
-from pipeline.build import MadeImage
+from pipeline.build import MadeImage, Output
 from pipeline.buildkit import Builder, Way
+from pipeline.commands import Prepared
 from pipeline.docker_engine import DockerBuild, connect, make_images, prepare
 from pipeline.errors import (
     EngineFailed,
@@ -26,6 +28,8 @@ from pipeline.oci.image import Format
 from pipeline.platforms import Platform
 from pipeline.process import Completed
 from pipeline.report import Silent
+from pipeline.resolve import Sources
+from pipeline.tasks import show
 from tests.unit.pipeline.factories import BOTH, World
 from tests.unit.pipeline.oci.exports import (
     config,
@@ -504,3 +508,24 @@ def test_commands_can_be_shown_before_anything_is_built(world: World) -> None:
     assert list(commands) == [("production", platform) for platform in BOTH]
     assert commands["production", Platform.ARM64][:2] == ("docker", "build")
     assert build.dockerfile("production") == DOCKERFILE
+
+
+def test_a_dry_run_shows_commands_and_each_dockerfile_once(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build = replace(prepared(world), apt_root=Path("/nowhere"))
+    output = Output(Path("out"), None, Format.OCI, Platform.AMD64)
+    plan = Prepared(
+        build.plan, output, world.cache, Sources(), None, Path("images.lock"), docker=build
+    )
+    show.plan(plan, as_json=False)
+    text = capsys.readouterr().out
+    assert text.count(DOCKERFILE) == 1
+    assert "production for linux/arm64, by Docker → out\n  docker build --progress plain" in text
+    show.plan(plan, as_json=True)
+    document = json.loads(capsys.readouterr().out)
+    assert document["images"] == []
+    assert [(part["platform"], part["dockerfile"]) for part in document["docker"]] == [
+        (str(platform), DOCKERFILE) for platform in BOTH
+    ]
+    assert document["docker"][0]["command"][-1] == str(world.root)

@@ -206,6 +206,8 @@ def test_ctrl_c_ends_it_while_the_registry_is_silent(
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
         stderr=subprocess.PIPE,
         text=True,
+        # A shell's background jobs ignore SIGINT, and what they start inherits that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         assert arrived.wait(30)
@@ -214,6 +216,7 @@ def test_ctrl_c_ends_it_while_the_registry_is_silent(
     finally:
         released.set()
         running.kill()
+        running.communicate()
     assert running.returncode == INTERRUPTED
     assert err.splitlines()[-1].startswith("interrupted")
     assert "Traceback" not in err
