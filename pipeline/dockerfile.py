@@ -212,19 +212,22 @@ def _paths_read(line: str, where: str) -> Iterator[str]:
     paths: list[str] = []
     if name == "RUN":
         for flag in flags:
+            if not flag.startswith("--mount="):
+                continue
             options = dict(part.partition("=")[::2] for part in flag[8:].split(","))
-            if flag.startswith("--mount=type=bind") and "from" not in options:
+            # A mount without a type is a bind mount.
+            if options.get("type", "bind") == "bind" and "from" not in options:
                 paths.append(options.get("source") or options.get("src") or ".")
     elif name in ("ADD", "COPY") and not any(flag.startswith("--from=") for flag in flags):
         given = [word for word in words if not word.startswith("--")]
         if given and given[0].startswith("["):
-            try:
-                given = json.loads(" ".join(given))
-            except ValueError:
-                raise SettingsInvalid(
-                    f"{where}: '{line}' is not a list", hint='write it as ["from", "to"]'
-                ) from None
-        paths = [path for path in given[:-1] if "://" not in path]
+            given = _listed(" ".join(given))
+        if len(given) < 2:
+            raise SettingsInvalid(
+                f"{where}: {line!r} does not say what goes where",
+                hint='write it as COPY FROM TO, or COPY ["from", "to"]',
+            )
+        paths = [path for path in given[:-1] if "://" not in path and not path.startswith("git@")]
     for path in paths:
         if "$" in path or ".." in path.split("/"):
             raise SettingsInvalid(
@@ -232,6 +235,16 @@ def _paths_read(line: str, where: str) -> Iterator[str]:
                 hint="write the path as it is, relative to the repository",
             )
         yield posixpath.normpath(path.lstrip("/") or ".")
+
+
+def _listed(text: str) -> list[str]:
+    """Return the strings of a JSON list; nothing for anything else."""
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        return []
+    strings = isinstance(values, list) and all(isinstance(value, str) for value in values)
+    return values if strings else []
 
 
 class _Renderer:

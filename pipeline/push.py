@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from pipeline.errors import ImageInvalid, ImageMissing, NotInRegistry
+from pipeline.errors import ImageInvalid, ImageMissing, NameInvalid, NotInRegistry
 from pipeline.oci.image import Document, Format, ImageDocuments
 from pipeline.oci.layout import NamedImage, blob_path
 from pipeline.oci.registry.reference import Reference, Repository
@@ -216,6 +216,8 @@ def survey_push(
     repositories of the registry to look into for what is not.  A layout may lack layers of
     the image that it is based on; raises `ImageInvalid` for one that lacks others.
     """
+    from pipeline.oci.registry.client import MOUNT_REFUSALS
+
     begin_s = time.monotonic()
     sources = (*sources, *_mountable(cargo))
     images, repository = cargo.image.images, cargo.repository
@@ -223,20 +225,23 @@ def survey_push(
     sizes = {digest: size for image in images for digest, size in _blob_sizes(image).items()}
 
     def has_blob(digest: str) -> Fate:
-        if digest in present or registry.has_blob(repository, digest) is not None:
+        if digest in present or registry.has_blob(repository, digest, pushing=True) is not None:
             return Fate.EXISTS
         _check_there(cargo, digest, sizes[digest])
         for name in sources:
-            if registry.has_blob(Repository(repository.registry, name), digest) is not None:
-                return Fate.WOULD_MOUNT
+            # As with a mount: a repository that says nothing has nothing.
+            with contextlib.suppress(*MOUNT_REFUSALS):
+                source = Repository(repository.registry, name)
+                if registry.has_blob(source, digest) is not None:
+                    return Fate.WOULD_MOUNT
         return Fate.WOULD_SEND
 
     def has_manifest(digest: str) -> Fate:
-        found = registry.head_manifest(Reference(repository, digest=digest))
+        found = registry.head_manifest(Reference(repository, digest=digest), pushing=True)
         return Fate.WOULD_SEND if found is None else Fate.EXISTS
 
     def tagged(tag: str) -> str | None:
-        found = registry.head_manifest(Reference(repository, tag=tag))
+        found = registry.head_manifest(Reference(repository, tag=tag), pushing=True)
         return found.digest if found is not None else None
 
     tags = tag_order(cargo.tags)
@@ -372,9 +377,11 @@ def _open_blob(cargo: Cargo, blob: Blob, registry: Registry, stop: Stop) -> Bina
 
 def base_of(image: NamedImage) -> Reference | None:
     """Return the image from a registry that `image` says it is based on."""
-    names = {_annotations(part).get(_BASE) for part in image.images}
-    name = names.pop() if len(names) == 1 else None
-    return Reference.parse(name) if name else None
+    names = {str(_annotations(part).get(_BASE) or "") for part in image.images}
+    name = names.pop() if len(names) == 1 else ""
+    with contextlib.suppress(NameInvalid):  # What somebody else's image says is no error here.
+        return Reference.parse(name) if name else None
+    return None
 
 
 def _mountable(cargo: Cargo) -> tuple[str, ...]:
@@ -560,7 +567,7 @@ def put_index(
     top = image.top
 
     def head(reference: Reference, _stop: Stop) -> str | None:
-        found = registry.head_manifest(reference)
+        found = registry.head_manifest(reference, pushing=True)
         return found.digest if found is not None else None
 
     ordered = tag_order(tags)
@@ -613,9 +620,10 @@ def _annotations(part: ImageDocuments) -> Mapping[str, str]:
 
 def facts_of(part: ImageDocuments) -> Mapping[str, str]:
     """Return what a part says of itself; Docker's format has labels alone."""
-    config = json.loads(part.config.data)
-    labels = (config.get("config") or {}).get("Labels") or {}
-    return {**labels, **_annotations(part)}
+    runtime = json.loads(part.config.data).get("config")
+    labels = runtime.get("Labels") if isinstance(runtime, dict) else None
+    said = {**(labels if isinstance(labels, dict) else {}), **_annotations(part)}
+    return {str(key): str(value) for key, value in said.items()}
 
 
 def _apart(values: Mapping[Any, ImageDocuments]) -> str:

@@ -7,6 +7,7 @@ nearest known one, before anything is downloaded or written.
 from __future__ import annotations
 
 import difflib
+import posixpath
 import re
 import signal
 import string
@@ -451,7 +452,7 @@ def _image(name: str, table: _Table) -> Image:
     if not re.fullmatch(r"(?:[A-Za-z0-9._-]+/)*Dockerfile(?:\.[A-Za-z0-9_-]+)?", dockerfile):
         raise table.wrong(
             "dockerfile",
-            f"'{dockerfile}' is not a Dockerfile's name",
+            f"{dockerfile!r} is not a Dockerfile's name",
             f"write it as {DOCKERFILE}.{name}",
         )
     image = Image(
@@ -477,7 +478,8 @@ def _image(name: str, table: _Table) -> Image:
         labels=table.mapping("labels"),
         stop_signal=stop_signal or None,
         bytecode=table.boolean("bytecode", default=True),
-        dockerfile=dockerfile,
+        # One file has one spelling.
+        dockerfile=posixpath.normpath(dockerfile),
         docker_lines=table.instructions("docker-lines", _FINAL_INSTRUCTIONS),
         docker_build_lines=table.instructions("docker-build-lines", _BUILD_INSTRUCTIONS),
     )
@@ -620,11 +622,17 @@ class _Table:
         for value in values:
             shown = repr(value.split("\n")[0])
             *continued, last = value.split("\n")
-            if not all(line.endswith("\\") for line in continued) or last.endswith("\\"):
+            # Docker takes a backslash with blanks after it as a continuation, too.
+            ends = [line.rstrip(" \t").endswith("\\") for line in (*continued, last)]
+            if not all(ends[:-1]) or ends[-1]:
                 raise self.wrong(
                     key,
                     f"{shown} is not one instruction",
                     "end each of its lines but the last with a backslash",
+                )
+            if re.search(r"(?:^|\s)[0-9]*<<-?[\"']?[A-Za-z_]", value):
+                raise self.wrong(
+                    key, f"{shown} has a here-document", "write the lines with backslashes"
                 )
             if any(ord(character) < 32 and character not in "\t\n" for character in value):
                 raise self.wrong(key, f"{shown} holds a control character", "remove it")

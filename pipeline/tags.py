@@ -368,7 +368,7 @@ def _in_actions(root: Path, local: TagState, environ: Mapping[str, str]) -> TagS
         if number is None:
             merged = re.fullmatch(r"refs/pull/([0-9]+)/(merge|head)", ref)
             number = int(merged[1]) if merged else None
-        if not isinstance(number, int):
+        if not isinstance(number, int) or isinstance(number, bool) or number < 1:
             raise OptionInvalid(
                 f"GITHUB_EVENT_NAME is '{name}', and nothing says which pull request it is",
                 hint="GITHUB_EVENT_PATH must name the file that GitHub wrote",

@@ -271,11 +271,13 @@ def open_layout(folder: Path) -> NamedImage:
     """
     try:
         manifests = json.loads((folder / "index.json").read_bytes())["manifests"]
+        if not isinstance(manifests, list):
+            raise TypeError("'manifests' is not a list")
     except FileNotFoundError:
         raise ImageMissing(
             f"there is no image in {folder}", hint="build it first: invoke build"
         ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise _damaged(folder, f"index.json cannot be read: {error}") from None
     if len(manifests) != 1:
         raise ImageInvalid(
@@ -284,7 +286,9 @@ def open_layout(folder: Path) -> NamedImage:
     (top,) = manifests
     try:
         return _assembled(folder, top)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, UnsupportedPlatform) as error:
+    except UnsupportedPlatform as error:
+        raise _damaged(folder, error.message) from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _damaged(folder, " ".join(str(error).split())) from None
 
 

@@ -16,6 +16,11 @@ from pipeline.errors import PipelineError
 INTERRUPTED = 130
 
 
+def _printable(text: str) -> str:
+    """Return `text` as one line: what a user gave may hold anything."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def task(*, iterable: tuple[str, ...] = (), help: dict[str, str] | None = None) -> Any:
     """Return Invoke's task decorator for a thin function.
 
@@ -30,7 +35,7 @@ def task(*, iterable: tuple[str, ...] = (), help: dict[str, str] | None = None) 
                 function(*args, **kwargs)
                 sys.stdout.flush()
             except PipelineError as error:
-                raise Exit(f"error: {error}", code=error.exit_code) from error
+                raise Exit(f"error: {_printable(str(error))}", code=error.exit_code) from error
             except BrokenPipeError:
                 # Whoever read the output has seen enough (`| head`).
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.atomic import writing
-from pipeline.errors import OptionInvalid
+from pipeline.errors import OptionInvalid, OutputUnwritable
 from pipeline.oci.registry.reference import Repository
 from pipeline.report import print_table
 from pipeline.tags import TagPlan, TagState, printable, references
@@ -114,5 +114,10 @@ def write_github(outcome: Outcome, environ: Mapping[str, str]) -> None:
 
 
 def _append(path: str, text: str) -> None:
-    with writing(Path(path)), open(path, "a", encoding="utf-8") as file:
-        file.write(text)
+    try:
+        with writing(Path(path)), open(path, "a", encoding="utf-8") as file:
+            file.write(text)
+    except (FileNotFoundError, ValueError) as error:
+        raise OutputUnwritable(
+            f"{path!r} cannot be written: {error}", hint="GitHub's runner names a file that it made"
+        ) from None

@@ -198,7 +198,7 @@ def test_a_failed_instruction_is_one_line_and_secrets_stay_secret(
     with_lines: Callable[..., Checkout], tmp_path: Path
 ) -> None:
     checkout = with_lines(
-        "RUN --mount=type=secret,id=pip cat /run/secrets/pip && echo it broke >&2 && exit 42"
+        "RUN --mount=type=secret,id=pip cat /run/secrets/pip && echo it broke && exit 42"
     )
     index = f"http://user:{SECRET}@127.0.0.1:9/simple"
     # Nothing listens there, and pip passes it by: it is for reading the secret back.

@@ -13,7 +13,6 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO
-from urllib.parse import urljoin
 
 from pipeline.errors import (
     NotInRegistry,
@@ -35,16 +34,29 @@ from pipeline.oci.registry.http import (
 )
 from pipeline.oci.registry.reference import Reference, Repository
 from pipeline.oci.registry.upload import (
+    MOUNT_REFUSALS,
+    NO_HEAD,
+    UNKNOWN_SIZE,
     Blob,
     Outcome,
     Uploaded,
     blob_size,
     corrupt,
+    joined,
     mount,
     upload,
 )
 
-__all__ = ["ALL_MANIFEST_TYPES", "MANIFEST_BYTES", "Outcome", "Patience", "Registry", "Uploaded"]
+__all__ = [
+    "ALL_MANIFEST_TYPES",
+    "MANIFEST_BYTES",
+    "MOUNT_REFUSALS",
+    "UNKNOWN_SIZE",
+    "Outcome",
+    "Patience",
+    "Registry",
+    "Uploaded",
+]
 
 ALL_MANIFEST_TYPES = tuple(
     media_type for format in Format for media_type in (format.index_type, format.manifest_type)
@@ -59,6 +71,10 @@ _NEXT_LINK = re.compile(r'<([^<>]*)>\s*;[^,]*?\brel\s*=\s*"?next"?(?=[\s;,"]|$)'
 
 def _ignore(_change_bytes: int) -> None:
     """Take no notice."""
+
+
+def _actions(pushing: bool) -> tuple[str, ...]:
+    return ("pull", "push") if pushing else ("pull",)
 
 
 class Registry:
@@ -99,9 +115,14 @@ class Registry:
 
     # Blobs.
 
-    def has_blob(self, repository: Repository, digest: str) -> int | None:
-        """Return the size of a blob in bytes; None when the repository does not have it."""
-        return blob_size(self._exchange(repository), digest, "pull")
+    def has_blob(self, repository: Repository, digest: str, *, pushing: bool = False) -> int | None:
+        """Return the size of a blob in bytes, `UNKNOWN_SIZE` where the registry has it and does
+        not say; None when the repository does not have it.
+
+        `pushing` asks with the rights of a push: some registries know a repository that is yet
+        to be made only by these.
+        """
+        return blob_size(self._exchange(repository), digest, *_actions(pushing))
 
     def mount_blob(self, repository: Repository, digest: str, *, source: str) -> bool:
         """Let the registry take a blob from `source`, the name of another of its repositories.
@@ -176,14 +197,17 @@ class Registry:
 
     # Manifests.
 
-    def head_manifest(self, reference: Reference) -> Descriptor | None:
-        """Return what a tag or digest names, None when the repository does not have it."""
+    def head_manifest(self, reference: Reference, *, pushing: bool = False) -> Descriptor | None:
+        """Return what a tag or digest names, None when the repository does not have it.
+
+        `pushing` is as for `has_blob`.
+        """
         exchange = self._exchange(reference.repository)
         request = _manifest_request(exchange, "HEAD", reference, ALL_MANIFEST_TYPES)
-        answer = exchange.ask(request, exchange.scopes("pull"))
+        answer = exchange.ask(request, exchange.scopes(*_actions(pushing)))
         if answer.status == 404:
             return None
-        if answer.status != 200:
+        if answer.status not in (200, *NO_HEAD):
             raise exchange.refused(answer, request)
         declared = answer.headers.get("docker-content-digest", "").strip()
         length = answer.headers.get("content-length", "")
@@ -195,7 +219,7 @@ class Registry:
         ):
             # Not every registry says all of that before it is asked for the manifest itself.
             try:
-                return self.get_manifest(reference).descriptor
+                return self.get_manifest(reference, pushing=pushing).descriptor
             except NotInRegistry:
                 return None
         if reference.digest and declared != reference.digest:
@@ -203,7 +227,11 @@ class Registry:
         return Descriptor(media_type, declared, int(length))
 
     def get_manifest(
-        self, reference: Reference, *, accept: Sequence[str] = ALL_MANIFEST_TYPES
+        self,
+        reference: Reference,
+        *,
+        accept: Sequence[str] = ALL_MANIFEST_TYPES,
+        pushing: bool = False,
     ) -> Document:
         """Return a manifest or an index, of one of the media types in `accept`.
 
@@ -212,7 +240,8 @@ class Registry:
         """
         exchange = self._exchange(reference.repository)
         request = _manifest_request(exchange, "GET", reference, accept)
-        answer = exchange.ask(request, exchange.scopes("pull"), limit_bytes=MANIFEST_BYTES)
+        scopes = exchange.scopes(*_actions(pushing))
+        answer = exchange.ask(request, scopes, limit_bytes=MANIFEST_BYTES)
         if answer.status != 200:
             raise exchange.refused(answer, request)
         if not answer.is_whole:
@@ -292,7 +321,7 @@ class Registry:
             link = _NEXT_LINK.search(answer.headers.get("link", ""))
             if link is None:
                 return tuple(found)
-            request = exchange.request("GET", urljoin(answer.place.url, link[1]), what)
+            request = exchange.request("GET", joined(exchange, answer, link[1], what), what)
             if request.url in asked:
                 break
         raise RegistryRefused(

@@ -23,6 +23,7 @@ from pipeline.errors import (
     ImageInvalid,
     NotInRegistry,
     PipelineError,
+    RedirectUnsafe,
     RegistryCorrupt,
     RegistryRefused,
     RegistryUnavailable,
@@ -44,7 +45,11 @@ CHUNK_BYTES = 4 * 1024 * 1024
 _RENEWALS = 4
 """How many tokens may expire before any progress is made."""
 _ACCEPTED = (200, 201, 202, 204)
-_MOUNT_REFUSALS = (
+UNKNOWN_SIZE = -1
+"""The size of a blob that a registry has without saying how large it is."""
+NO_HEAD = (405, 501)
+"""What registries answer that know no HEAD."""
+MOUNT_REFUSALS = (
     AccessDenied,
     CredentialsRejected,
     NotInRegistry,
@@ -97,23 +102,21 @@ class _TooLarge(Exception):
 
 
 def blob_size(exchange: Exchange, digest: str, *actions: str) -> int | None:
-    """Return the size of a blob in the repository, None when it is not there (end-2)."""
+    """Return the size of a blob in the repository, None when it is not there (end-2).
+
+    `UNKNOWN_SIZE` when the registry does not say it; None, too, where it knows no HEAD.
+    """
     what = f"looking for {short(digest)} in {exchange.repository}"
     request = exchange.request("HEAD", f"blobs/{digest}", what)
     answer = exchange.ask(request, exchange.scopes(*actions))
-    if answer.status == 404:
+    if answer.status in (404, *NO_HEAD):
         return None
     length = answer.headers.get("content-length", "")
     if answer.status != 200:
         raise exchange.refused(answer, request)
     if differs(answer.headers.get("docker-content-digest", ""), digest):
         raise corrupt(exchange, digest, "is answered for with another digest")
-    if not re.fullmatch("[0-9]{1,18}", length):
-        raise RegistryRefused(
-            f"{exchange.title} has {short(digest)} and does not say how large it is",
-            hint="ask whoever runs the registry",
-        )
-    return int(length)
+    return int(length) if re.fullmatch("[0-9]{1,18}", length) else UNKNOWN_SIZE
 
 
 def mount(exchange: Exchange, digest: str, source: str) -> bool:
@@ -133,7 +136,7 @@ def mount(exchange: Exchange, digest: str, source: str) -> bool:
             return answer.status == 201
         except TokenRenewed:
             continue
-        except (Interrupted, *_MOUNT_REFUSALS):
+        except (Interrupted, *MOUNT_REFUSALS):
             # What is wrong, if it is not the mount, shows when the blob is sent.
             return False
     return False
@@ -284,7 +287,8 @@ class _Sender:
         answer = exchange.ask(request, self._scopes)
         if answer.status in (404, 416):
             # Gone: perhaps because an earlier PUT, whose answer was lost, has closed it.
-            if blob_size(exchange, digest, "pull", "push") != self._blob.size_bytes:
+            there = blob_size(exchange, digest, "pull", "push")
+            if there not in (UNKNOWN_SIZE, self._blob.size_bytes):
                 raise Interrupted(described(answer, request))
             return
         if answer.status not in _ACCEPTED:
@@ -292,7 +296,7 @@ class _Sender:
         if differs(answer.headers.get("docker-content-digest", ""), digest):
             raise corrupt(exchange, digest, "was taken in with another digest")
         size_bytes = blob_size(exchange, digest, "pull", "push")
-        if size_bytes not in (None, self._blob.size_bytes):
+        if size_bytes not in (None, UNKNOWN_SIZE, self._blob.size_bytes):
             raise corrupt(
                 exchange,
                 digest,
@@ -397,7 +401,25 @@ def _session(exchange: Exchange, answer: Answer, what: str) -> _Session:
         )
     least = answer.headers.get("oci-chunk-min-length", "").strip()
     least_bytes = int(least) if re.fullmatch("[0-9]{1,18}", least) else 0
-    return _Session(urljoin(answer.place.url, location), max(CHUNK_BYTES, least_bytes))
+    url = joined(exchange, answer, location, what)
+    return _Session(url, max(CHUNK_BYTES, least_bytes))
+
+
+def joined(exchange: Exchange, answer: Answer, location: str, what: str) -> str:
+    """Return the URL that an answer names, which may be relative (RFC 3986).
+
+    Raises `RedirectUnsafe` for what is none.
+    """
+    try:
+        url = urljoin(answer.place.url, location)
+        urlsplit(url)
+    except ValueError as error:
+        shown = "".join(c for c in location if c.isprintable()).partition("?")[0][:80]
+        raise RedirectUnsafe(
+            f"{exchange.title} names a place that cannot be used, '{shown}' ({what}): {error}",
+            hint="ask whoever runs the registry; nothing was sent there",
+        ) from None
+    return url
 
 
 def _received(answer: Answer) -> int | None:

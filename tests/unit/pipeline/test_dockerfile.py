@@ -606,10 +606,12 @@ def test_own_lines_read_from_the_repository_and_it_is_sent() -> None:
             '    "COPY --from=elsewhere no /x",\n'
             '    "ADD https://example.org/no /x",\n'
             '    "RUN --mount=type=bind,source=/e/,target=/e \\\\\\n  --mount=type=cache,target=/n '
-            'true",\n]\n'
+            'true",\n'
+            '    "RUN --mount=target=/f,source=f true",\n'
+            '    "ADD git@example.org:no/no.git /x",\n]\n'
         )
     )
-    assert re.findall(r"^!(.*)$", ignore, re.MULTILINE) == ["a", "b/c", "d", "e"]
+    assert re.findall(r"^!(.*)$", ignore, re.MULTILINE) == ["a", "b/c", "d", "e", "f"]
 
 
 @pytest.mark.parametrize(
@@ -619,6 +621,8 @@ def test_own_lines_read_from_the_repository_and_it_is_sent() -> None:
         "COPY ../a /x",
         "COPY $A /x",
         "COPY [broken /x",
+        "COPY [[1],2]",
+        "COPY x",
         "RUN --mount=type=bind,target=/x true",
     ],
 )

@@ -8,13 +8,15 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline.errors import AccessDenied, ImageInvalid, ImageMissing, NotInRegistry, RegistryRefused
-from pipeline.oci.image import Format, ImageDocuments
+from pipeline.oci.image import Format, ImageDocuments, canonical, document_of
 from pipeline.oci.layout import blob_path, open_layout
 from pipeline.oci.registry.client import Registry
+from pipeline.oci.registry.credentials import Credentials, Secret
 from pipeline.oci.registry.reference import Repository
 from pipeline.platforms import Platform
 from pipeline.push import (
@@ -22,6 +24,8 @@ from pipeline.push import (
     Fate,
     PushReport,
     TagMove,
+    base_of,
+    facts_of,
     join,
     parts_by_digest,
     parts_by_tag,
@@ -37,6 +41,7 @@ from tests.unit.pipeline.oci.registry.faulty_registry import Call, FaultyRegistr
 from tests.unit.pipeline.shipments import COMMIT, REVISION, build, cargo, client
 
 NAME = "owner/accelerapp"
+OCI_MANIFEST = Format.OCI.manifest_type
 AMD64, ARM64 = Platform.AMD64, Platform.ARM64
 
 
@@ -531,3 +536,35 @@ def test_a_platform_that_the_layout_lacks_is_named(tmp_path: Path) -> None:
     there = Cargo("production", image, tmp_path / "production", Repository("r.example", "x"), ())
     with pytest.raises(ImageMissing, match=re.escape("has no linux/arm64, but linux/amd64")):
         platform_parts(there, [ARM64])
+
+
+# What others wrote.
+
+
+def test_a_survey_passes_over_repositories_that_deny(layout: Path) -> None:
+    with FaultyRegistry(users={"me": "pw"}, denied=["owner/secret"]) as guarded:
+        credentials = Credentials("me", Secret("pw"), None, origin="a test")
+        with Registry(credentials=lambda _: credentials) as registry:
+            asked = survey_push(cargo(guarded, layout, "v1"), registry, sources=["owner/secret"])
+    assert {blob.fate for blob in asked.blobs} == {Fate.WOULD_SEND}
+
+
+@pytest.mark.parametrize("labels", [["a"], "text", None, {"n": 1}])
+def test_labels_in_disorder_are_no_labels(layout: Path, labels: Any) -> None:
+    (part, _) = open_layout(layout).images
+    config = json.loads(part.config.data) | {"config": {"Labels": labels}}
+    odd = replace(part, config=document_of(canonical(config), part.config.descriptor.media_type))
+    assert facts_of(odd)[REVISION] == COMMIT
+    plain = replace(part, config=document_of(b'{"config": 3}', "application/json"))
+    assert facts_of(plain)[REVISION] == COMMIT
+
+
+@pytest.mark.parametrize("name", ["Not A Name", "", ["list"]])
+def test_a_base_that_is_no_reference_is_no_base(layout: Path, name: Any) -> None:
+    image = open_layout(layout)
+    (part, _) = image.images
+    manifest = json.loads(part.manifest.data) | {
+        "annotations": {"org.opencontainers.image.base.name": name}
+    }
+    odd = replace(part, manifest=document_of(canonical(manifest), OCI_MANIFEST))
+    assert base_of(replace(image, images=(odd,), index=None)) is None

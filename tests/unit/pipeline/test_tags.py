@@ -582,7 +582,13 @@ def test_an_environment_that_contradicts_itself_is_refused(
 
 
 @needs_git
-@pytest.mark.parametrize("content", [b"{", b"\xff", b"[]", b'{"pull_request": 7}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"{", b"\xff", b"[]", b'{"pull_request": 7}'),
+        *(b'{"pull_request": {"number": true}}', b'{"pull_request": {"number": -7}}'),
+    ],
+)
 def test_an_event_in_disorder_is_one_line(repository: Path, content: bytes) -> None:
     environ = actions(repository, "pull_request_target", "refs/heads/main")
     Path(environ["GITHUB_EVENT_PATH"]).write_bytes(content)

@@ -449,7 +449,14 @@ def test_a_document_that_was_changed_is_noticed(blobs: Blobs, folder: Path) -> N
         open_layout(folder)
 
 
-@pytest.mark.parametrize("damage", ["", "{}", "[]", '{"manifests": []}', '{"manifests": [1]}'])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *("", "{}", "[]", '{"manifests": []}', '{"manifests": [1]}'),
+        *('{"manifests": null}', '{"manifests": 3}', "[" * 100_000),
+    ],
+    ids=lambda damage: damage[:20],
+)
 def test_a_damaged_layout_is_refused_in_one_line(blobs: Blobs, folder: Path, damage: str) -> None:
     write_layout(folder, blobs.image("new"), blobs)
     (folder / "index.json").write_text(damage)

@@ -49,6 +49,11 @@ def raising(error: BaseException) -> Callable[[], None]:
     return body
 
 
+def test_what_a_user_gave_stays_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    run(raising(PipelineError("'a\nFROM b\x1b[2J' is no name: größer")))
+    assert capsys.readouterr().err == "error: 'a\\nFROM b\\x1b[2J' is no name: größer\n"
+
+
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)
 def test_each_error_is_one_line_with_its_exit_code(
     error: type[PipelineError], capsys: pytest.CaptureFixture[str]

@@ -145,9 +145,10 @@ def test_what_cannot_be_is_one_line(
 def test_outputs_that_cannot_be_written_are_one_line(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path))
-    assert run("tags", "--github") == OutputUnwritable.exit_code
-    assert capsys.readouterr().err.count("\n") == 1
+    for path in (tmp_path, tmp_path / "absent" / "output"):
+        monkeypatch.setenv("GITHUB_OUTPUT", str(path))
+        assert run("tags", "--github") == OutputUnwritable.exit_code
+        assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_a_branch_that_is_no_text_is_shown(

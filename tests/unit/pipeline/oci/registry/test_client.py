@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import threading
@@ -22,7 +23,13 @@ from pipeline.errors import (
     TooLargeForRegistry,
 )
 from pipeline.oci.image import Descriptor, Document, Format, document_of
-from pipeline.oci.registry.client import MANIFEST_BYTES, Patience, Registry
+from pipeline.oci.registry.client import (
+    MANIFEST_BYTES,
+    UNKNOWN_SIZE,
+    Outcome,
+    Patience,
+    Registry,
+)
 from pipeline.oci.registry.credentials import Credentials, Secret
 from pipeline.oci.registry.reference import Reference, Repository
 from tests.unit.pipeline.oci.registry.faulty_registry import (
@@ -174,11 +181,38 @@ def test_a_blob_that_is_not_there_has_no_size(loopback: FaultyRegistry, client: 
     assert client.has_blob(repository(loopback), digest) == len(DATA)
 
 
-def test_a_blob_without_a_size_is_refused(loopback: FaultyRegistry, client: Registry) -> None:
+def test_a_blob_without_a_size_is_there_all_the_same(
+    loopback: FaultyRegistry, client: Registry
+) -> None:
     digest = loopback.put_blob("o/app", DATA)
     loopback.fault("HEAD", altered(Content_Length=""))
-    with pytest.raises(RegistryRefused, match="does not say how large"):
-        client.has_blob(repository(loopback), digest)
+    assert client.has_blob(repository(loopback), digest) == UNKNOWN_SIZE
+
+
+@pytest.mark.parametrize("code", [405, 501])
+def test_a_registry_without_head_is_asked_otherwise(
+    loopback: FaultyRegistry, client: Registry, code: int
+) -> None:
+    loopback.fault("HEAD", status(code), always=None)
+    digest = digest_of(DATA)
+    assert client.has_blob(repository(loopback), digest) is None
+    blob = io.BytesIO(DATA)
+    sent = client.upload_blob(repository(loopback), digest, len(DATA), lambda: blob)
+    assert sent.outcome is Outcome.SENT
+    client.put_manifest(tagged(loopback), MANIFEST)
+    found = client.head_manifest(tagged(loopback))
+    assert found is not None
+    assert found.digest == MANIFEST.descriptor.digest
+
+
+@pytest.mark.parametrize("pushing", [True, False])
+def test_a_push_asks_with_its_own_rights(
+    guarded: FaultyRegistry, client: Registry, pushing: bool
+) -> None:
+    client.has_blob(repository(guarded), digest_of(DATA), pushing=pushing)
+    client.head_manifest(tagged(guarded), pushing=pushing)
+    (scopes,) = guarded.tokens.values()
+    assert ("push" in scopes) is pushing
 
 
 def test_a_blob_is_read(loopback: FaultyRegistry, client: Registry) -> None:

@@ -657,6 +657,7 @@ def test_a_storage_that_asks_for_credentials_gets_none(guarded: FaultyRegistry) 
         "http://10.1.2.3/upload?sig=s3cret",
         "http://169.254.169.254/latest/meta-data/",
         "http://[::1]:{port}/upload",
+        "http://[::1/upload",
         "http://[::ffff:10.0.0.1]/upload",
         "http://2130706434:{port}/upload",
         "file:///etc/passwd",
