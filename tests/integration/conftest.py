@@ -13,7 +13,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -167,8 +167,12 @@ def load_archive(docker_engine: docker.DockerClient) -> Iterator[LoadArchive]:
         return ids
 
     yield load
+    import docker
+
     for image_id in loaded - before:
-        docker_engine.images.remove(image_id, force=True)
+        # A test that loads the same image under its name removes it, too.
+        with suppress(docker.errors.ImageNotFound):
+            docker_engine.images.remove(image_id, force=True)
 
 
 @pytest.fixture(scope="session")
