@@ -7,6 +7,7 @@ takes its connections from here, so that one setting holds everywhere.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,14 +36,28 @@ class Failure:
 
 
 def proxy_for(url: str) -> str:
-    """Return the proxy that requests to `url` go through, or an empty string."""
+    """Return the proxy that requests to `url` go through, or an empty string.
+
+    What is on this machine is nobody else's to see, whatever the environment says.
+    """
     from urllib.request import getproxies, proxy_bypass
 
-    if proxy_bypass(server_of(url)):
+    if _is_here(server_of(url)) or proxy_bypass(server_of(url)):
         return ""
     proxies = getproxies()
     scheme = url.partition("://")[0].lower()
     return proxies.get(scheme, proxies.get("all", ""))
+
+
+def _is_here(server: str) -> bool:
+    """Whether `host[:port]` is this machine, by its name or its loopback address."""
+    host = server[1:].partition("]")[0] if server.startswith("[") else server.partition(":")[0]
+    if host.lower().rstrip(".") == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def open_pool(scheme: str, proxy: str = "") -> PoolManager:
@@ -123,6 +138,12 @@ def failure_of(error: Exception) -> Failure | None:
         return Failure("no connection in time", connected=False)
     if isinstance(cause, (exceptions.LocationValueError, http.client.InvalidURL)):
         return Failure(f"not a URL that can be fetched: {one_line(cause)}", final=True)
+    if isinstance(cause, exceptions.ProtocolError) and isinstance(
+        cause.args[-1], (http.client.RemoteDisconnected, ConnectionError)
+    ):
+        below = cause.args[-1]
+        text = below.strerror if isinstance(below, OSError) and below.strerror else ""
+        return Failure(text or "the connection was closed early")
     if isinstance(error, (exceptions.HTTPError, http.client.HTTPException, OSError)):
         return Failure(one_line(cause))
     return None

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import selectors
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +34,10 @@ class Completed:
         return self.returncode == 0
 
 
+class OutputTooLong(Exception):
+    """A command prints more than anybody wants to keep."""
+
+
 class Runner(Protocol):
     """Runs commands; tests pass one that only remembers them."""
 
@@ -43,6 +49,7 @@ class Runner(Protocol):
         env: Mapping[str, str] | None = None,
         stdin: bytes | None = None,
         timeout_s: float | None = None,
+        limit_bytes: int | None = None,
     ) -> Completed:
         """Run `argv` to its end. `env` is added to this process's own."""
         ...
@@ -63,12 +70,14 @@ def run(
     env: Mapping[str, str] | None = None,
     stdin: bytes | None = None,
     timeout_s: float | None = None,
+    limit_bytes: int | None = None,
 ) -> Completed:
     """Run `argv` and capture what it prints; a non-zero exit is the caller's to judge.
 
     Raises `ToolMissing` when the program does not exist, and `TimeoutError` when it is not
     done, or somebody still holds its output, after `timeout_s`: it and all that it started
-    are killed then.  A command with a deadline runs in a session of its own, away from the
+    are killed then; `OutputTooLong`, likewise, when it prints more than `limit_bytes`, which
+    needs a deadline, too.  A command with a deadline runs in a session of its own, away from the
     terminal.
     """
     try:
@@ -87,7 +96,10 @@ def run(
         raise _unusable(argv, error) from None
     with process:
         try:
-            stdout, stderr = process.communicate(stdin, timeout_s)
+            if timeout_s is not None and limit_bytes is not None:
+                stdout, stderr = _communicate(process, stdin or b"", timeout_s, limit_bytes)
+            else:
+                stdout, stderr = process.communicate(stdin, timeout_s)
         except BaseException as error:
             if timeout_s is None:
                 process.kill()
@@ -104,6 +116,37 @@ def run(
         stdout.decode("utf-8", "replace"),
         stderr.decode("utf-8", "replace"),
     )
+
+
+def _communicate(
+    process: subprocess.Popen[bytes], stdin: bytes, timeout_s: float, limit_bytes: int
+) -> tuple[bytes, bytes]:
+    """Return what a command prints, like `Popen.communicate`, but never more than a limit."""
+    deadline_s = time.monotonic() + timeout_s
+    assert process.stdout is not None
+    assert process.stderr is not None
+    if process.stdin is not None:
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(stdin)
+            process.stdin.close()
+    printed = {process.stdout.fileno(): bytearray(), process.stderr.fileno(): bytearray()}
+    out, err = printed.values()
+    with selectors.DefaultSelector() as selector:
+        for number in printed:
+            selector.register(number, selectors.EVENT_READ)
+        while selector.get_map():
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0:
+                raise subprocess.TimeoutExpired(process.args, timeout_s)
+            for key, _ in selector.select(left_s):
+                data = os.read(key.fd, 1 << 16)
+                if not data:
+                    selector.unregister(key.fd)
+                printed[key.fd] += data
+            if len(out) + len(err) > limit_bytes:
+                raise OutputTooLong(f"more than {limit_bytes} bytes")
+    process.wait(max(deadline_s - time.monotonic(), 0.1))
+    return bytes(out), bytes(err)
 
 
 def feed(argv: tuple[str, ...], chunks: Iterable[bytes]) -> Completed:

@@ -31,7 +31,7 @@ from pipeline.errors import (
     RegistryUnavailable,
 )
 from pipeline.oci.registry.addresses import is_public, resolve
-from pipeline.oci.registry.credentials import IDENTITY_USERNAME, Credentials, Secret
+from pipeline.oci.registry.credentials import IDENTITY_USERNAME, Credentials, Secret, masked
 from pipeline.oci.registry.reference import familiar, host_of, is_loopback
 
 CLIENT_ID = "accelerapp-pipeline"
@@ -514,12 +514,13 @@ class Authorizer:
         """Return what a service said, should it repeat what it was told."""
         if credentials is None:
             return text
+        secrets = []
         for secret in (credentials.password, credentials.identity_token, self._refresh_token):
             if secret:
-                text = text.replace(secret.reveal(), "***")
+                secrets.append(secret.reveal())
                 for username in (credentials.username, IDENTITY_USERNAME):
-                    text = text.replace(_encoded(username, secret), "***")
-        return text
+                    secrets.append(_encoded(username, secret))
+        return masked(text, secrets)
 
     def _checked_realm(self, realm: str) -> SplitResult:
         """Return the URL of the token service; raises unless requests may go there."""

@@ -14,20 +14,41 @@ import base64
 import hmac
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
+from urllib.parse import quote, quote_plus
 
 from pipeline.errors import CredentialHelperFailed, OptionInvalid, ToolMissing
 from pipeline.oci.registry.reference import Repository, familiar, normal_registry
-from pipeline.process import Completed, Runner, run
+from pipeline.process import Completed, OutputTooLong, Runner, run
 
 HELPER_TIMEOUT_S = 10.0
 IDENTITY_USERNAME = "<token>"
 """The user name that says that the password is an identity token."""
 
+_HELPER_BYTES = 1 << 20
 _SHOWN_LIMIT = 200
+
+
+def masked(text: str, secrets: Iterable[str]) -> str:
+    """Return `text` without the secrets, as they are or as requests spell them."""
+    spelled = {
+        form
+        for secret in secrets
+        if secret
+        for form in (
+            secret,
+            quote(secret, safe=""),
+            quote_plus(secret),
+            json.dumps(secret)[1:-1],
+            json.dumps(secret, ensure_ascii=False)[1:-1],
+        )
+    }
+    for form in sorted(spelled, key=len, reverse=True):
+        text = text.replace(form, "***")
+    return text
 
 
 class Secret:
@@ -118,6 +139,11 @@ def _from_environment(environ: Mapping[str, str]) -> Credentials | None:
         raise OptionInvalid(
             f"{there} is set and {missing} is not", hint="set both, or neither to use docker login"
         )
+    for name, value in zip(names, (username, password), strict=True):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise OptionInvalid(f"{name} is not UTF-8", hint="set it to text") from None
     return _credentials(username, password, " and ".join(names))
 
 
@@ -302,7 +328,11 @@ def _run_helper(
     """Run `docker-credential-… get`: the server's name on stdin, the answer on stdout."""
     server = repository.credentials_key.encode()
     try:
-        return runner((program, "get"), stdin=server, timeout_s=timeout_s)
+        return runner(
+            (program, "get"), stdin=server, timeout_s=timeout_s, limit_bytes=_HELPER_BYTES
+        )
+    except OutputTooLong:
+        raise _failed(program, path, repository, "prints more than 1 MB") from None
     except TimeoutError:
         raise _failed(program, path, repository, f"did not answer within {timeout_s:g} s") from None
     except ToolMissing as error:

@@ -7,6 +7,7 @@ are followed by hand (RFC 9110, 15.4), because a registry may send requests anyw
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import random
@@ -21,6 +22,7 @@ from urllib.parse import urljoin
 from pipeline.errors import RedirectUnsafe, RegistryRefused, RegistryUnavailable, ToolMissing
 from pipeline.net import CERTIFICATE_VARIABLES, failure_of, open_pool, proxy_for
 from pipeline.oci.registry.addresses import is_public, resolve
+from pipeline.oci.registry.credentials import masked
 from pipeline.oci.registry.reference import host_of, is_loopback
 
 if TYPE_CHECKING:
@@ -50,6 +52,8 @@ class Patience:
     connect_timeout_s: float = 15.0
     read_timeout_s: float = 120.0
     """The longest silence; a registry may need a while to put a large blob away."""
+    question_timeout_s: float = 30.0
+    """The longest silence after a question (HEAD, GET), which costs a registry little."""
     backoff_s: float = 0.5
     """Pause before the second try; it doubles each time, up to `backoff_limit_s`."""
     backoff_limit_s: float = 10.0
@@ -173,6 +177,8 @@ class Answer:
     """Whether that is the registry, asked without detours."""
     challenges: tuple[str, ...] = ()
     """The values of WWW-Authenticate."""
+    authorization: str = field(default="", repr=False)
+    """What the request carried, which nobody is to read in the answer."""
 
     @property
     def title(self) -> str:
@@ -183,8 +189,11 @@ class Answer:
 class Reply:
     """An answer whose body is still on its way."""
 
-    def __init__(self, response: BaseHTTPResponse, place: Place, is_home: bool) -> None:
+    def __init__(
+        self, response: BaseHTTPResponse, place: Place, is_home: bool, authorization: str
+    ) -> None:
         self._response = response
+        self._authorization = authorization
         self._place = place
         self._is_home = is_home
         self.status = response.status
@@ -226,6 +235,7 @@ class Reply:
             self._place,
             self._is_home,
             tuple(self._response.headers.getlist("www-authenticate")),
+            self._authorization,
         )
 
 
@@ -307,7 +317,7 @@ class Http:
         """Give the answer, body unread; raises `Interrupted` when it is worth another try."""
         response, place, is_home = self._follow(request)
         try:
-            reply = Reply(response, place, is_home)
+            reply = Reply(response, place, is_home, request.authorization or "")
             if response.status in _PASSING:
                 answer = reply.read()
                 raise Interrupted(described(answer, request), wait_s=self._retry_after_s(response))
@@ -416,6 +426,9 @@ class Http:
         from urllib3 import Timeout
 
         patience = self.patience
+        read_s = patience.read_timeout_s
+        if method in ("HEAD", "GET"):
+            read_s = min(read_s, patience.question_timeout_s)
         # urllib3 lets a connection's first deadline hold while a body is sent as well.
         connect_s = patience.connect_timeout_s if body is None else patience.read_timeout_s
         options: dict[str, Any] = {
@@ -424,7 +437,7 @@ class Http:
             "redirect": False,
             "preload_content": False,
             "decode_content": False,
-            "timeout": Timeout(connect=connect_s, read=patience.read_timeout_s),
+            "timeout": Timeout(connect=connect_s, read=read_s),
         }
         with _interruptions():
             if proxy:
@@ -467,21 +480,30 @@ def described(answer: Answer, request: Request) -> str:
     Registries answer with `{"errors": [{"code": …, "message": …}]}` (distribution
     specification, "Error codes"); what stands before them, with anything.
     """
-    said = _said(answer)
-    for secret in (request.authorization or "").split()[1:]:
-        said = said.replace(secret, "***")
+    said = _said(answer, _secrets_of(answer.authorization or request.authorization or ""))
     return f"{answer.title}: {said}" if said else answer.title
 
 
-def _said(answer: Answer) -> str:
+def _secrets_of(authorization: str) -> list[str]:
+    """Return what an answer must not repeat: a token, a password and how it was sent."""
+    scheme, _, value = authorization.partition(" ")
+    secrets = [value]
+    if scheme.lower() == "basic":
+        with contextlib.suppress(ValueError):
+            pair = base64.b64decode(value).decode()
+            secrets += [pair, pair.partition(":")[2]]
+    return secrets
+
+
+def _said(answer: Answer, secrets: Sequence[str]) -> str:
     with contextlib.suppress(ValueError, RecursionError):
         document = json.loads(answer.body)
         errors = document.get("errors") if isinstance(document, dict) else None
         if isinstance(errors, list):
             told = [_told(error) for error in errors[:3] if isinstance(error, dict)]
-            return _clean("; ".join(text for text in told if text))
+            return _clean(masked("; ".join(text for text in told if text), secrets))
     if "text/plain" in answer.headers.get("content-type", ""):
-        return _clean(answer.body.decode("utf-8", "replace"))
+        return _clean(masked(answer.body.decode("utf-8", "replace"), secrets))
     return ""
 
 

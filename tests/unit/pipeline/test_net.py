@@ -20,6 +20,16 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.8.9.1:5000", "[::1]:5000"])
+def test_this_machine_is_behind_no_proxy(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://proxy.example:3128")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    assert proxy_for(f"http://{host}/v2/") == ""
+    assert proxy_for("http://127.0.0.1.example/v2/") == "http://proxy.example:3128"
+
+
 def test_the_proxy_of_a_url_is_that_of_its_scheme(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("https_proxy", "http://secure.test:1")
     monkeypatch.setenv("all_proxy", "http://any.test:2")

@@ -172,6 +172,16 @@ def test_many_questions_at_once_share_tokens_and_connections(
     assert len(guarded.methods()) <= 44
 
 
+@pytest.mark.parametrize("said", ["me:pass word", "pass word", "bWU6cGFzcyB3b3Jk"])
+def test_a_registry_that_repeats_a_password_is_not_quoted(client: Registry, said: str) -> None:
+    with FaultyRegistry(users={"me": "pass word"}, scheme="Basic") as basic:
+        client.head_manifest(tagged(basic))
+        basic.fault("PUT", error(403, "DENIED", f"no {said}, no"), always=None)
+        with pytest.raises(AccessDenied, match=r"no \*\*\*") as caught:
+            client.put_manifest(tagged(basic), MANIFEST)
+        assert said not in str(caught.value)
+
+
 # Blobs.
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import CredentialHelperFailed, OptionInvalid, ToolMissing
-from pipeline.oci.registry.credentials import Credentials, Secret, find_credentials
+from pipeline.oci.registry.credentials import Credentials, Secret, find_credentials, masked
 from pipeline.oci.registry.reference import Repository
 from pipeline.process import Completed, Runner
 
@@ -44,8 +44,10 @@ class Helpers:
         env: Mapping[str, str] | None = None,
         stdin: bytes | None = None,
         timeout_s: float | None = None,
+        limit_bytes: int | None = None,
     ) -> Completed:
         assert env is None
+        assert limit_bytes is not None
         self.asked.append((argv, stdin, timeout_s))
         if argv[0] not in self.answers:
             raise ToolMissing(f"'{argv[0]}' is not installed")
@@ -537,6 +539,32 @@ def test_a_real_helper_that_hangs_is_ended_with_all_its_children(
         real(person, timeout_s=1)
     for name in ("self", "child"):
         wait_for_end(int((tmp_path / name).read_text()))
+
+
+def test_a_real_helper_that_floods_is_ended_at_once(
+    person: Person, programs: Programs, tmp_path: Path
+) -> None:
+    programs.write(f"echo $$ >{tmp_path}/self; exec yes aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")
+    with pytest.raises(CredentialHelperFailed, match="prints more than 1 MB"):
+        real(person, timeout_s=60)
+    wait_for_end(int((tmp_path / "self").read_text()))
+
+
+@pytest.mark.parametrize("name", ["REGISTRY_USERNAME", "REGISTRY_PASSWORD"])
+def test_an_environment_that_is_no_text_is_named_and_not_shown(person: Person, name: str) -> None:
+    person.environ = {"REGISTRY_USERNAME": "me", "REGISTRY_PASSWORD": "pw", name: "s3cr\udcff"}
+    with pytest.raises(OptionInvalid, match=f"{name} is not UTF-8") as caught:
+        person.finds(use_environment=True)
+    assert "s3cr" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["p:w ö%x", "p%3Aw%20%C3%B6%25x", "p%3Aw+%C3%B6%25x", "p:w \\u00f6%x"],
+    ids=["as it is", "in a path", "in a form", "in JSON"],
+)
+def test_a_secret_is_masked_however_it_is_spelled(said: str) -> None:
+    assert masked(f"denied {said}!", ["p:w ö%x"]) == "denied ***!"
 
 
 def wait_for_end(process_id: int) -> None:
