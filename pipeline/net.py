@@ -52,7 +52,8 @@ def proxy_for(url: str) -> str:
 def _is_here(server: str) -> bool:
     """Whether `host[:port]` is this machine, by its name or its loopback address."""
     host = server[1:].partition("]")[0] if server.startswith("[") else server.partition(":")[0]
-    if host.lower().rstrip(".") == "localhost":
+    name = host.lower().rstrip(".")
+    if name == "localhost" or name.endswith(".localhost"):
         return True
     try:
         return ipaddress.ip_address(host).is_loopback

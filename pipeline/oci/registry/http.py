@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urljoin
+from urllib.parse import parse_qs, urljoin
 
 from pipeline.errors import RedirectUnsafe, RegistryRefused, RegistryUnavailable, ToolMissing
 from pipeline.net import CERTIFICATE_VARIABLES, failure_of, open_pool, proxy_for
@@ -480,18 +480,28 @@ def described(answer: Answer, request: Request) -> str:
     Registries answer with `{"errors": [{"code": …, "message": …}]}` (distribution
     specification, "Error codes"); what stands before them, with anything.
     """
-    said = _said(answer, _secrets_of(answer.authorization or request.authorization or ""))
-    return f"{answer.title}: {said}" if said else answer.title
+    secrets = _secrets_of(answer, request)
+    said, title = _said(answer, secrets), masked(answer.title, secrets)
+    return f"{title}: {said}" if said else title
 
 
-def _secrets_of(authorization: str) -> list[str]:
-    """Return what an answer must not repeat: a token, a password and how it was sent."""
-    scheme, _, value = authorization.partition(" ")
-    secrets = [value]
-    if scheme.lower() == "basic":
-        with contextlib.suppress(ValueError):
-            pair = base64.b64decode(value).decode()
-            secrets += [pair, pair.partition(":")[2]]
+def _secrets_of(answer: Answer, request: Request) -> list[str]:
+    """Return what an answer must not repeat: tokens, passwords, and how they were sent."""
+    secrets = []
+    for authorization in (
+        answer.authorization,
+        request.authorization or "",
+        request.headers.get("Authorization", ""),
+    ):
+        scheme, _, value = authorization.partition(" ")
+        secrets.append(value)
+        if scheme.lower() == "basic":
+            with contextlib.suppress(ValueError):
+                pair = base64.b64decode(value).decode()
+                secrets += [pair, pair.partition(":")[2]]
+    if request.body is not None and "form" in request.body.content_type:
+        form = parse_qs(b"".join(request.body.pieces()).decode("utf-8", "replace"))
+        secrets += [*form.get("password", ()), *form.get("refresh_token", ())]
     return secrets
 
 

@@ -176,7 +176,7 @@ def test_many_questions_at_once_share_tokens_and_connections(
 def test_a_registry_that_repeats_a_password_is_not_quoted(client: Registry, said: str) -> None:
     with FaultyRegistry(users={"me": "pass word"}, scheme="Basic") as basic:
         client.head_manifest(tagged(basic))
-        basic.fault("PUT", error(403, "DENIED", f"no {said}, no"), always=None)
+        basic.fault("PUT", error(403, "DENIED", f"no {said}, no"))
         with pytest.raises(AccessDenied, match=r"no \*\*\*") as caught:
             client.put_manifest(tagged(basic), MANIFEST)
         assert said not in str(caught.value)
@@ -203,7 +203,7 @@ def test_a_blob_without_a_size_is_there_all_the_same(
 def test_a_registry_without_head_is_asked_otherwise(
     loopback: FaultyRegistry, client: Registry, code: int
 ) -> None:
-    loopback.fault("HEAD", status(code), always=None)
+    loopback.fault("HEAD", always=status(code))
     digest = digest_of(DATA)
     assert client.has_blob(repository(loopback), digest) is None
     blob = io.BytesIO(DATA)
@@ -580,3 +580,18 @@ def test_one_client_speaks_to_several_registries(
         client.tags(repository(guarded))
     assert asked == [repository(guarded)]
     assert loopback.requests[0].authorization == ""
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_token_service_that_fails_and_repeats_a_password_is_not_quoted(method: str) -> None:
+    with FaultyRegistry(users={"me": "pass word"}) as busy:
+        if method == "GET":
+            busy.fault("POST", path="/token", always=status(404))
+        echo = error(503, "BUSY", "no pass+word, no pass word")
+        busy.fault(method, path="/token", always=echo)
+        with (
+            Registry(credentials=lambda _: CREDENTIALS, patience=PATIENCE) as registry,
+            pytest.raises(RegistryUnavailable, match=r"no \*\*\*, no \*\*\*") as caught,
+        ):
+            registry.has_blob(repository(busy), digest_of(DATA))
+        assert "pass" not in str(caught.value).replace("password", "")
