@@ -317,6 +317,8 @@ def _image_layers(base: LockedBase | None, built: Sequence[BuiltLayer]) -> list[
 
 def _base_layers(base: LockedBase | None) -> list[BuiltLayer]:
     """Return what the report says of the layers of a base from a registry."""
+    if base is None:
+        return []
     return [
         BuiltLayer(
             kind="registry",
@@ -329,8 +331,7 @@ def _base_layers(base: LockedBase | None) -> list[BuiltLayer]:
             reused=True,
             facts="",
         )
-        for layer in (base.layers if base is not None else ())
-        if base is not None
+        for layer in base.layers
     ]
 
 

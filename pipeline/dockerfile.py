@@ -33,6 +33,7 @@ _STAGE = re.compile(r"[a-z][a-z0-9._-]*")
 _WIDTH = 96
 
 # Where build stages put things.  Below _STAGED the tree is the image's.
+_PIP_CACHE = "/var/cache/pip"
 _STAGED = "/staged"
 _LOCAL = "/usr/local/"
 _SOURCE = "/source"
@@ -369,7 +370,11 @@ class _Renderer:
         pins = self._versions(names, root, docker=True)
         settings = _assignments(
             "ENV",
-            {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_ROOT_USER_ACTION": "ignore"},
+            {
+                "PIP_CACHE_DIR": _PIP_CACHE,
+                "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+                "PIP_ROOT_USER_ACTION": "ignore",
+            },
             "",
         )
         return self._stage(
@@ -487,7 +492,7 @@ class _Renderer:
             f"--requirement={_MOUNTED_REQUIREMENTS}",
             mounts=(
                 f"--mount=type=bind,source={source},target={_MOUNTED_REQUIREMENTS}",
-                "--mount=type=cache,target=/root/.cache/pip",
+                f"--mount=type=cache,target={_PIP_CACHE}",
                 "--mount=type=secret,id=ca",
                 "--mount=type=secret,id=pip,target=/etc/pip.conf",
             ),

@@ -9,8 +9,8 @@ from __future__ import annotations
 import posixpath
 import re
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pipeline.entries import Entry, Kind
@@ -163,7 +163,7 @@ def _parents(path: str) -> Iterator[str]:
         yield path
 
 
-def _without(facts: LinkFacts, is_gone: Any) -> LinkFacts:
+def _without(facts: LinkFacts, is_gone: Callable[[str], bool]) -> LinkFacts:
     return LinkFacts(
         files={path: elf for path, elf in facts.files.items() if not is_gone(path)},
         symlinks={path: target for path, target in facts.symlinks.items() if not is_gone(path)},
@@ -201,7 +201,7 @@ def _libraries(facts: LinkFacts) -> LinkFacts:
     hardlinks = {path: target for path, target in facts.hardlinks.items() if is_library(path)}
     return LinkFacts(
         files={
-            path: replace(elf)
+            path: elf
             for path, elf in facts.files.items()
             if is_library(path) or path in hardlinks.values()
         },

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -52,22 +51,9 @@ CREDENTIALS = Credentials("me", Secret("pass word"), None, origin="a test")
 PATIENCE = Patience(attempts=4, read_timeout_s=5, sleep=lambda _: None)
 
 
-@pytest.fixture(autouse=True)
-def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.lower().endswith("_proxy"):
-            monkeypatch.delenv(name)
-
-
 @pytest.fixture
 def loopback() -> Iterator[FaultyRegistry]:
     with FaultyRegistry() as registry:
-        yield registry
-
-
-@pytest.fixture
-def guarded() -> Iterator[FaultyRegistry]:
-    with FaultyRegistry(users={"me": "pass word"}, denied=["o/theirs"]) as registry:
         yield registry
 
 

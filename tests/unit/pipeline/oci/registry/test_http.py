@@ -43,13 +43,6 @@ REPOSITORY = Path(__file__).parents[5]
 SECRET = "Bearer s3cret-token"
 
 
-@pytest.fixture(autouse=True)
-def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.lower().endswith("_proxy"):
-            monkeypatch.delenv(name)
-
-
 @pytest.fixture
 def registry() -> Iterator[FaultyRegistry]:
     with FaultyRegistry() as loopback:

@@ -57,22 +57,9 @@ class Sleeper:
         self.waits.append(wait_s)
 
 
-@pytest.fixture(autouse=True)
-def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.lower().endswith("_proxy"):
-            monkeypatch.delenv(name)
-
-
 @pytest.fixture
 def registry() -> Iterator[FaultyRegistry]:
     with FaultyRegistry() as loopback:
-        yield loopback
-
-
-@pytest.fixture
-def guarded() -> Iterator[FaultyRegistry]:
-    with FaultyRegistry(users={"me": "pass word"}, denied=["o/theirs"]) as loopback:
         yield loopback
 
 
