@@ -32,8 +32,9 @@ _PLAIN = re.compile(r"[A-Za-z0-9_./:@%+,=~-]+")
 _STAGE = re.compile(r"[a-z][a-z0-9._-]*")
 _WIDTH = 96
 
-# Where build stages put things.  Below _STAGED the tree is the image's.
-_PIP_CACHE = "/var/cache/pip"
+# Where build stages put things.  Below _STAGED the tree is the image's.  hadolint knows
+# pip's cache mount by its last two parts, as they are in anybody's home.
+_PIP_CACHE = "/build/.cache/pip"
 _STAGED = "/staged"
 _LOCAL = "/usr/local/"
 _SOURCE = "/source"
