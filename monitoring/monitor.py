@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from monitoring import server
     from monitoring.fetch import fetch
-    from monitoring.health_check import probe_ready
+    from monitoring.checks import probe_ready
     from monitoring.readings import take_readings
     from monitoring.watch import Watch
     from monitoring.web import create_app

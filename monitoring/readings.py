@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import psutil  # type: ignore[import-untyped]
 
-from monitoring.health_check import Disk, Watched, read_disk
+from monitoring.checks import Disk, Watched, read_disk
 from monitoring.watch import Watch
 
 

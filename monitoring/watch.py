@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 
-from monitoring.health_check import Clock, Probe, Watched
+from monitoring.checks import Clock, Probe, Watched
 
 _log = logging.getLogger("monitoring")
 

@@ -10,7 +10,7 @@ from typing import Any
 import bottle  # type: ignore[import-untyped]
 
 from monitoring import metrics
-from monitoring.health_check import check_disk, check_watched, health_document
+from monitoring.checks import check_disk, check_watched, health_document
 from monitoring.readings import Readings
 
 _log = logging.getLogger("monitoring")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from monitoring.health_check import Disk, Probe, Watched
+from monitoring.checks import Disk, Probe, Watched
 from monitoring.metrics import METRICS, exposition
 from monitoring.readings import Readings
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import monitoring
-from monitoring.health_check import Disk, Probe, Watched, check_disk, check_watched
+from monitoring.checks import Disk, Probe, Watched, check_disk, check_watched
 from monitoring.metrics import METRICS
 from monitoring.readings import Readings
 from monitoring.settings import VARIABLES

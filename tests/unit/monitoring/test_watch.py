@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from monitoring.health_check import Probe, Watched
+from monitoring.checks import Probe, Watched
 from monitoring.watch import Watch
 
 PATIENCE_S = 10

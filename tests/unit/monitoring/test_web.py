@@ -9,7 +9,7 @@ from wsgiref.validate import validator
 
 import pytest
 
-from monitoring.health_check import Disk, Probe, Status, Watched
+from monitoring.checks import Disk, Probe, Status, Watched
 from monitoring.readings import Readings
 from monitoring.web import create_app
 

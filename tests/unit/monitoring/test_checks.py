@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from monitoring.fetch import FetchError, HttpAnswer
-from monitoring.health_check import (
+from monitoring.checks import (
     Check,
     Disk,
     Probe,
