@@ -9,78 +9,92 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from monitoring.lifecycle import Lifecycle
 
+if TYPE_CHECKING:
+    from monitoring.page import Series
+    from monitoring.readings import Instruments
 
-def main(argv: Sequence[str] | None = None) -> int:
+
+def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
     """Serve and return the exit code; argparse itself exits with 2 on bad usage."""
     # Before the slow imports: until a handler is installed, the kernel drops
     # SIGTERM for PID 1, and the container would hang until it is killed.
     lifecycle = Lifecycle()
     lifecycle.handle_signals()
 
+    import functools
+
+    from monitoring import __version__, metrics, server
+    from monitoring.cgroup import Cgroup
+    from monitoring.health_check import configured_watches
+    from monitoring.readings import Instruments
     from monitoring.settings import Settings, SettingsError
+    from monitoring.web import Monitor, create_app
 
     _parse(argv)
     try:
-        settings = Settings.load(os.environ)
+        settings = Settings.load(environ)
     except SettingsError as error:
         print(f"monitor: {error}", file=sys.stderr)
         return error.exit_code
 
-    import functools
-    import time
-
-    from monitoring import server
-    from monitoring.fetch import fetch
-    from monitoring.checks import probe_ready
-    from monitoring.readings import take_readings
-    from monitoring.watch import Watch
-    from monitoring.web import create_app
-
     _configure_logging()
-    application = Watch(
-        "accelerapp",
-        functools.partial(
-            probe_ready,
-            f"{settings.application_url}/readyz",
-            deadline_s=settings.probe_deadline_s,
-            fetch=fetch,
-            clock=time.monotonic,
-        ),
-        interval_s=settings.probe_interval_s,
-        # One probe may be missed and the next may use its whole deadline.
-        max_age_s=2 * settings.probe_interval_s + settings.probe_deadline_s,
-        clock=time.monotonic,
-    )
+    instruments = Instruments(configured_watches(settings), Cgroup.find())
+    traffic = metrics.Traffic()
+    started_at_s = lifecycle.started_at.timestamp()
+    serving = server.Server(lifecycle, traffic)
     app = create_app(
-        functools.partial(take_readings, (application,), settings.disk_path),
-        disk_warn_bytes=settings.disk_warn_bytes,
-        disk_fail_bytes=settings.disk_fail_bytes,
+        Monitor(
+            settings=settings,
+            lifecycle=lifecycle,
+            about=metrics.About(__version__, settings.revision, started_at_s),
+            traffic=traffic,
+            read=instruments.read,
+            series=functools.partial(_series, instruments),
+            connections=lambda: serving.connections,
+        )
     )
-    application.start()
+    instruments.start()
     try:
-        return server.serve(app, lifecycle, host=settings.host, port=settings.port)
+        return serving.serve(app, settings.host, settings.port)
     except server.ListenError as error:
         print(f"monitor: {error}", file=sys.stderr)
         return error.exit_code
     finally:
-        application.stop()
+        instruments.stop()
+
+
+def _series(instruments: Instruments) -> tuple[Series, ...]:
+    """The curves of the page."""
+    from monitoring.page import Series
+
+    history = instruments.history
+    times = (
+        Series(watch.name.partition(":")[0], "s", history.values(watch.name))
+        for watch in instruments.watches
+        if watch.name.endswith(":responseTime")
+    )
+    return (
+        *times,
+        Series("memory", "bytes", history.values("memory")),
+        Series("cpu", "cores", history.cores()),
+    )
 
 
 def _parse(argv: Sequence[str] | None) -> None:
     import argparse
 
-    from monitoring.settings import VARIABLES
+    from monitoring.health_check import settings_help
 
-    width = max(len(variable.name) for variable in VARIABLES)
     parser = argparse.ArgumentParser(
         prog="python3 -m monitoring.monitor",
-        description="Watch Accelerapp; serve /livez, /health and /metrics.",
-        epilog="environment:\n"
-        + "\n".join(f"  {v.name:{width}}  {v.meaning} ({v.default})" for v in VARIABLES),
+        description="Watch Accelerapp and what it needs;"
+        " serve /, /livez, /readyz, /health, /status and /metrics.",
+        epilog=settings_help(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.parse_args(argv)
@@ -97,8 +111,6 @@ def _configure_logging() -> None:
     plain.converter = time.gmtime
     handler.setFormatter(plain)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    # waitress warns here once for each request that waits for a thread.
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
 
 
 if __name__ == "__main__":

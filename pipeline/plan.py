@@ -43,6 +43,7 @@ _BYSTANDERS = (
     "errors.py",
     "fetch.py",
     "load.py",
+    "monitor.py",
     "pull.py",
     "push.py",
     "registries.py",

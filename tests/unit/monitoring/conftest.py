@@ -31,7 +31,7 @@ def parse(text: str) -> dict[str, Family]:
             assert found[1] not in families, f"{found[1]} comes twice"
             current = found[1]
             families[current] = Family(found[2])
-        elif found := re.fullmatch(r"# TYPE (\S+) (gauge|counter)", line):
+        elif found := re.fullmatch(r"# TYPE (\S+) (gauge|counter|histogram)", line):
             assert found[1] == current
             assert not families[current].kind
             assert not families[current].samples
@@ -39,6 +39,9 @@ def parse(text: str) -> dict[str, Family]:
         else:
             found = SAMPLE.fullmatch(line)
             assert found, f"not a sample: {line!r}"
+            name = re.sub(r"_(bucket|sum|count)$", "", found[1])
+            if families[current].kind == "histogram" and name == current:
+                continue
             assert found[1] == current, f"{found[1]} under {current}"
             assert families[current].kind
             raw = found[2] or ""

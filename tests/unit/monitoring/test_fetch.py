@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from monitoring.fetch import MAX_BODY_BYTES, FetchError, HttpAnswer, fetch
+from monitoring.fetch import FetchError, HttpAnswer, fetch
 
 
 @contextmanager
@@ -72,8 +72,10 @@ def test_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_body_is_cut() -> None:
-    with answering(saying(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * (MAX_BODY_BYTES + 9))) as url:
-        assert fetch(url, 5).body == b"x" * MAX_BODY_BYTES
+    with answering(saying(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 70_000)) as url:
+        assert fetch(url, 5).body == b"x" * 64 * 1024
+    with answering(saying(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 70_000)) as url:
+        assert fetch(url, 5, 69_000).body == b"x" * 69_000
 
 
 @pytest.mark.parametrize(

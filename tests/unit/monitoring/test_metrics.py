@@ -1,78 +1,159 @@
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import Metric
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from monitoring.checks import Disk, Probe, Watched
-from monitoring.metrics import METRICS, exposition
-from monitoring.readings import Readings
+from monitoring.cgroup import Cpu, Memory
+from monitoring.checks import DiskSpace, HostMemory, Ollama
+from monitoring.metrics import FAMILIES, OPENMETRICS_TYPE, TEXT_TYPE, Traffic, exposition
+from monitoring.readings import Process, Readings
+from tests.unit.monitoring.moments import NO_CPU, moment, readings, watched
 
-Parse = Callable[[str], dict[str, Any]]
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+DISK = watched("disk:free", found=DiskSpace("/d", 5, 9), component_id="/d")
+FULL = readings(
+    watched(),
+    watched("ollama:responseTime", found=Ollama("0.5.7", 2, {"a": True, "b": False})),
+    DISK,
+    cpu=Cpu(0.5, 12.5, 100, 7, 0.25),
+    throttled_ratio=0.07,
+)
+EMPTY = Readings((), Memory(None, None, None), HostMemory(None, None), NO_CPU, None, Process())
 
-PREFIX = "accelerapp_monitor_"
+
+def busy() -> Traffic:
+    traffic = Traffic()
+    traffic.answered("GET", "/metrics", 200, 0.0007)
+    traffic.answered("GET", "/metrics", 200, 9.0)
+    traffic.closed("late")
+    return traffic
 
 
-def readings(
-    last: Probe | None, *, age_s: float = 1.5, free_bytes: int | None = 10**12, path: str = "/"
-) -> Readings:
-    return Readings((Watched("accelerapp", last, age_s, 22),), Disk(path, free_bytes), 23_000_000)
+def samples(families: Iterable[Metric]) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in families
+        for sample in family.samples
+    }
 
 
-def test_text_to_the_byte() -> None:
-    text = exposition(readings(Probe("pass", "", 0.00025, 1)))
-    assert [line for line in text.splitlines() if not line.startswith("# HELP")] == [
-        "# TYPE accelerapp_monitor_probe_success gauge",
-        'accelerapp_monitor_probe_success{target="accelerapp"} 1',
-        "# TYPE accelerapp_monitor_probe_duration_seconds gauge",
-        'accelerapp_monitor_probe_duration_seconds{target="accelerapp"} 0.00025',
-        "# TYPE accelerapp_monitor_probe_age_seconds gauge",
-        'accelerapp_monitor_probe_age_seconds{target="accelerapp"} 1.5',
-        "# TYPE accelerapp_monitor_disk_free_bytes gauge",
-        'accelerapp_monitor_disk_free_bytes{path="/"} 1000000000000',
-        "# TYPE accelerapp_monitor_process_resident_memory_bytes gauge",
-        "accelerapp_monitor_process_resident_memory_bytes 23000000",
-    ]
+def text(accept: str = "", read: Readings = FULL) -> str:
+    return exposition(moment(read, busy()), accept)[0].decode()
 
 
 def test_names_follow_the_conventions() -> None:
-    for metric in METRICS:
-        assert re.fullmatch(r"accelerapp_monitor_[a-z]+(_[a-z]+)*", metric.name)
-        assert metric.name.endswith("_total") == (metric.kind == "counter")
-        assert metric.help.endswith(".")
-    assert len({metric.name for metric in METRICS}) == len(METRICS)
+    for family in FAMILIES:
+        assert re.fullmatch(r"accelerapp_[a-z]+(_[a-z]+)*", family.name)
+        assert family.name.endswith("_total") == (family.kind == "counter")
+        assert family.name.endswith("_info") == (family.kind == "info")
+        assert family.help.endswith(".")
+    assert len({family.name for family in FAMILIES}) == len(FAMILIES)
 
 
-def test_every_family_is_there_even_without_samples(parse_metrics: Parse) -> None:
-    unknown = Readings(readings(None).watched, Disk("/", None, "gone"), None)
-    families = parse_metrics(exposition(unknown))
-    assert list(families) == [metric.name for metric in METRICS]
-    assert {name: family.help for name, family in families.items()} == {
-        metric.name: metric.help for metric in METRICS
-    }
-    assert [name for name, family in families.items() if family.samples] == [
-        f"{PREFIX}probe_age_seconds"
+def test_lines_to_the_byte() -> None:
+    lines = text().splitlines()
+    for line in (
+        "# TYPE accelerapp_cpu_usage_seconds_total counter",
+        "accelerapp_cpu_usage_seconds_total 12.5",
+        "# TYPE accelerapp_ollama_info gauge",
+        'accelerapp_ollama_info{version="0.5.7"} 1',
+        'accelerapp_check_status{check="disk",id="/d",status="pass"} 1.0',
+        'accelerapp_monitor_http_request_duration_seconds_bucket{path="/metrics",le="0.001"} 1',
+        'accelerapp_monitor_http_request_duration_seconds_bucket{path="/metrics",le="+Inf"} 2',
+        'accelerapp_monitor_http_request_duration_seconds_count{path="/metrics"} 2',
+        'accelerapp_monitor_http_requests_total{method="GET",path="/metrics",code="200"} 2',
+        'accelerapp_monitor_http_connections_closed_total{reason="late"} 1',
+    ):
+        assert line in lines
+    lines = text(OPENMETRICS).splitlines()
+    assert "# TYPE accelerapp_cpu_usage_seconds counter" in lines
+    assert "# TYPE accelerapp_ollama info" in lines
+    assert lines[-1] == "# EOF"
+
+
+def test_both_formats_say_the_same() -> None:
+    assert samples(parse_text(text())) == samples(parse_openmetrics(text(OPENMETRICS)))
+
+
+@pytest.mark.parametrize("read", [FULL, EMPTY], ids=["full", "empty"])
+def test_every_family_is_there_even_without_samples(read: Readings) -> None:
+    families = list(parse_openmetrics(text(OPENMETRICS, read)))
+    names = [
+        family.name.removesuffix("_total" if family.kind == "counter" else "_info")
+        for family in FAMILIES
     ]
+    assert [family.name for family in families] == names
+    assert [family.documentation for family in families] == [family.help for family in FAMILIES]
+    assert [family.type for family in families] == [family.kind for family in FAMILIES]
+
+
+@given(path=st.text(), version=st.text(), model=st.text(), value=st.floats())
+def test_any_label_and_value_is_read_back(
+    path: str, version: str, model: str, value: float
+) -> None:
+    path, version, model = (
+        label.encode("utf-8", "replace").decode() for label in (path, version, model)
+    )
+    read = readings(
+        watched("disk:free", found=DiskSpace(path, 5, 9), component_id=path),
+        watched("ollama:responseTime", found=Ollama(version, 1, {model: True})),
+        cpu=Cpu(value, None, None, None, None),
+    )
+    found = samples(parse_openmetrics(text(OPENMETRICS, read)))
+    assert found["accelerapp_disk_free_bytes", (("path", path),)] == 5
+    assert found["accelerapp_ollama_info", (("version", version),)] == 1
+    assert found["accelerapp_ollama_model_present", (("model", model),)] == 1
+    quota = found["accelerapp_cpu_quota_cores", ()]
+    assert quota == value or (math.isnan(quota) and math.isnan(value))
+    assert samples(parse_text(text("", read))).keys() == found.keys()
+
+
+def test_overdue_and_failed_targets_show_no_old_gauges() -> None:
+    late = watched("disk:free", age_s=23.0, found=DiskSpace("/d", 5, 9), component_id="/d")
+    found = samples(parse_text(text("", readings(late))))
+    assert not [name for name, _ in found if name.startswith("accelerapp_disk")]
+    key = ("accelerapp_check_status", (("check", "disk"), ("id", "/d"), ("status", "fail")))
+    assert found[key] == 1
+    assert found["accelerapp_health_status", (("status", "unhealthy"),)] == 1
 
 
 @pytest.mark.parametrize(
-    ("last", "age_s", "expected"),
+    ("accept", "openmetrics"),
     [
-        (Probe("pass", "", 0.1, 1), 22, 1),
-        (Probe("warn", "", 0.1, 1), 22, 1),
-        (Probe("fail", "", 0.1, 1), 22, 0),
-        (Probe("pass", "", 0.1, 1), 22.1, 0),
-        (None, 22.1, 0),
+        ("", False),
+        ("*/*", False),
+        ("text/html,*/*;q=0.8", False),
+        ("text/plain", False),
+        ("application/openmetrics-text", True),
+        ("application/openmetrics-text;version=1.0.0", True),
+        ('Application/OpenMetrics-Text; version="1.0.0"', True),
+        ("application/openmetrics-text;version=0.0.1", False),
+        ("application/openmetrics-text;version=2.0.0", False),
+        ("application/openmetrics-text;q=0", False),
+        ("application/openmetrics-text;q=0.4,text/plain;q=0.5", False),
+        ("application/openmetrics-text;q=x", False),
+        (
+            "application/openmetrics-text;version=1.0.0,"
+            "application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5",
+            True,
+        ),
+        (
+            "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,"
+            "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,*/*;q=0.2",
+            True,
+        ),
+        (";;,=,q=1;", False),
     ],
 )
-def test_success(last: Probe | None, age_s: float, expected: int, parse_metrics: Parse) -> None:
-    families = parse_metrics(exposition(readings(last, age_s=age_s)))
-    assert families[f"{PREFIX}probe_success"].samples == {(("target", "accelerapp"),): expected}
-
-
-def test_labels_are_escaped(parse_metrics: Parse) -> None:
-    path = '/a"b\\c\nd,e="f"}é'
-    families = parse_metrics(exposition(readings(None, path=path)))
-    assert families[f"{PREFIX}disk_free_bytes"].samples == {(("path", path),): 10**12}
+def test_negotiation(accept: str, openmetrics: bool) -> None:
+    body, media_type = exposition(moment(EMPTY), accept)
+    assert media_type == (OPENMETRICS_TYPE if openmetrics else TEXT_TYPE)
+    assert body.endswith(b"\n# EOF\n") == openmetrics

@@ -108,8 +108,8 @@ def start() -> Iterator[Start]:
     services: list[Service] = []
 
     def begin(*command: str, ignore: bool = False, **variables: str) -> Service:
-        settings = {"MONITOR_PROBE_INTERVAL_S": "0.1", "MONITOR_DISK_WARN_BYTES": "0"}
-        settings |= {"MONITOR_DISK_FAIL_BYTES": "0", **variables}
+        settings = {"MONITOR_PROBE_INTERVAL_S": "0.1", "MONITOR_PROBE_SLOW_S": "0.1"}
+        settings |= {"MONITOR_DISK_WARN": "0", "MONITOR_DISK_FAIL": "0", **variables}
         service = Service(command or ("-m", "monitoring.monitor"), settings, ignore=ignore)
         services.append(service)
         return service
@@ -174,8 +174,8 @@ def test_application_well_then_warning_then_failing_then_dead(
 ) -> None:
     def success() -> float:
         families = parse_metrics(service.ask("/metrics")[2])
-        [value] = families["accelerapp_monitor_probe_success"].samples.values()
-        return float(value)
+        key = (("check", "accelerapp"), ("id", ""), ("status", "fail"))
+        return 1 - float(families["accelerapp_check_status"].samples[key])
 
     application.says(200, "pass")
     service = start(ACCELERAPP_URL=application.url)
@@ -202,8 +202,8 @@ def test_application_well_then_warning_then_failing_then_dead(
     until(lambda: "refused" in service.check()[1]["output"])
     assert service.check()[0] == 503
     assert service.ask("/livez")[0] == 200
-    service.line_with("accelerapp: warn: answered 200, warn")
-    service.line_with("accelerapp: fail: answered 503")
+    service.line_with("accelerapp:responseTime: warn: answered 200, warn")
+    service.line_with("accelerapp:responseTime: fail: answered 503")
 
 
 def test_hung_application_delays_no_answer(start: Start, application: Application) -> None:
@@ -257,9 +257,9 @@ sys.exit(monitor.main([]))
     until(lambda: service.check()[0] == 503)
     assert service.check()[1]["output"].startswith("no probe has ended for ")
     families = parse_metrics(service.ask("/metrics")[2])
-    assert list(families["accelerapp_monitor_probe_success"].samples.values()) == [0]
-    [age_s] = families["accelerapp_monitor_probe_age_seconds"].samples.values()
-    assert age_s > 1.2
+    key = (("check", "accelerapp"), ("id", ""))
+    assert families["accelerapp_check_age_seconds"].samples[key] > 1.2
+    assert families["accelerapp_check_status"].samples[(*key, ("status", "fail"))] == 1
     assert service.stop() == 0
 
 
@@ -267,13 +267,12 @@ def test_metrics_of_this_machine(
     start: Start, application: Application, parse_metrics: Parse, tmp_path: Path
 ) -> None:
     application.says(200, "pass")
-    service = start(ACCELERAPP_URL=application.url, MONITOR_DISK_PATH=str(tmp_path))
+    service = start(ACCELERAPP_URL=application.url, MONITOR_DISK_PATHS=str(tmp_path))
     until(lambda: service.check()[1]["status"] == "pass")
     code, headers, body = service.ask("/metrics")
     assert (code, headers["Content-Type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
     families = parse_metrics(body)
-    assert all(len(family.samples) == 1 for family in families.values())
-    free = families["accelerapp_monitor_disk_free_bytes"].samples[(("path", str(tmp_path)),)]
+    free = families["accelerapp_disk_free_bytes"].samples[(("path", str(tmp_path)),)]
     filesystem = os.statvfs(tmp_path)
     assert free == pytest.approx(filesystem.f_bavail * filesystem.f_frsize, rel=0.05, abs=1 << 28)
     resident = families["accelerapp_monitor_process_resident_memory_bytes"].samples[()]
@@ -285,14 +284,22 @@ def test_metrics_of_this_machine(
 
 def test_disk_thresholds(start: Start, application: Application, tmp_path: Path) -> None:
     def disk(**variables: str) -> tuple[int, str]:
-        code, _, body = start(ACCELERAPP_URL=application.url, **variables).ask("/health")
+        service = start(ACCELERAPP_URL=application.url, **variables)
+
+        def known() -> Any:
+            _, _, body = service.ask("/readyz?verbose")
+            probes = json.loads(body)["probes"]
+            return probes["ended"] >= probes["configured"] - 1
+
+        until(known)
+        code, _, body = service.ask("/health")
         return code, json.loads(body)["checks"]["disk:free"][0]["status"]
 
     huge = str(10**18)
     assert disk() == (200, "pass")
-    assert disk(MONITOR_DISK_WARN_BYTES=huge) == (200, "warn")
-    assert disk(MONITOR_DISK_WARN_BYTES=huge, MONITOR_DISK_FAIL_BYTES=huge) == (503, "fail")
-    assert disk(MONITOR_DISK_PATH=str(tmp_path / "gone")) == (503, "fail")
+    assert disk(MONITOR_DISK_WARN=huge) == (200, "warn")
+    assert disk(MONITOR_DISK_WARN=huge, MONITOR_DISK_FAIL=huge) == (503, "fail")
+    assert disk(MONITOR_DISK_PATHS=str(tmp_path / "gone")) == (503, "fail")
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
@@ -319,7 +326,7 @@ def test_sigterm_stops_even_where_it_has_no_default_action(start: Start) -> None
 def test_second_signal_exits_at_once(start: Start) -> None:
     script = (
         "import sys, time; from monitoring import monitor, server;"
-        "server._drain = lambda *_: time.sleep(600); sys.exit(monitor.main([]))"
+        "server._Listener.drain = lambda _: time.sleep(600); sys.exit(monitor.main([]))"
     )
     service = start("-c", script)
     service.process.send_signal(signal.SIGTERM)

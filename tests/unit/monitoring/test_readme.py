@@ -8,15 +8,15 @@ import sys
 from pathlib import Path
 
 import monitoring
-from monitoring.checks import Disk, Probe, Watched, check_disk, check_watched
-from monitoring.metrics import METRICS
-from monitoring.readings import Readings
-from monitoring.settings import VARIABLES
-from monitoring.web import create_app
+from monitoring.health_check import configured_watches
+from monitoring.metrics import FAMILIES
+from monitoring.readings import judge
+from monitoring.settings import VARIABLES, Settings
+from tests.unit.monitoring.moments import readings
+from tests.unit.monitoring.test_web import Client
 
 PACKAGE = Path(monitoring.__file__).parent
-WATCHED = Watched("accelerapp", Probe("pass", "", 0.1, 1), 1.0, 22)
-READINGS = Readings((WATCHED,), Disk("/", 1), 1)
+EVERYTHING = {"OLLAMA_HOST": "ollama", "REDIS_URL": "redis://redis"}
 
 
 def table(heading: str) -> list[list[str]]:
@@ -31,17 +31,25 @@ def table(heading: str) -> list[list[str]]:
 
 
 def test_endpoints() -> None:
-    app = create_app(lambda: READINGS, disk_warn_bytes=0, disk_fail_bytes=0)
-    assert [row[0] for row in table("path")] == [route.rule for route in app.routes]
+    client = Client()
+    paths = [row[0] for row in table("path")]
+    assert all(client.ask(path).status == 200 for path in paths)
+    served = re.findall(r'^        "(/[a-z]*)": ', (PACKAGE / "web.py").read_text(), re.MULTILINE)
+    assert sorted(paths) == sorted(served)
 
 
 def test_checks() -> None:
-    checks = (check_watched(WATCHED), check_disk(READINGS.disk, warn_bytes=0, fail_bytes=0))
-    assert [row[0] for row in table("check")] == [check.name for check in checks]
+    settings = Settings.load(EVERYTHING)
+    known = [watch.now() for watch in configured_watches(settings)]
+    assert [row[0] for row in table("check")] == [
+        check.name for check in judge(readings(*known), settings)
+    ]
 
 
 def test_settings() -> None:
-    assert table("variable") == [list(variable) for variable in VARIABLES]
+    assert table("variable") == [
+        [variable.name, variable.default, variable.meaning] for variable in VARIABLES
+    ]
 
 
 def test_settings_in_help() -> None:
@@ -54,23 +62,22 @@ def test_settings_in_help() -> None:
         check=True,
     ).stdout
     for variable in VARIABLES:
-        row = rf"^  {variable.name} +{re.escape(f'{variable.meaning} ({variable.default})')}$"
+        text = f"{variable.meaning} ({variable.default or 'not set'})"
+        row = rf"^  {variable.name} +{re.escape(text)}$"
         assert re.search(row, shown, re.MULTILINE), variable.name
 
 
 def test_settings_that_are_read_are_the_settings_that_are_told() -> None:
-    named = re.compile(r"\b(?:MONITOR|ACCELERAPP)_[A-Z_]*[A-Z]\b")
+    named = re.compile(r"\b(?:MONITOR|ACCELERAPP|OLLAMA|REDIS)_(?:[A-Z]+_)*[A-Z]+\b")
     read = {name for source in PACKAGE.glob("*.py") for name in named.findall(source.read_text())}
-    assert read == {variable.name for variable in VARIABLES}
+    constants = {"OLLAMA_PORT", "REDIS_PORT"}
+    assert read - constants == {variable.name for variable in VARIABLES}
 
 
 def test_metrics() -> None:
-    rows = []
-    for metric in METRICS:
-        [(labels, _)] = metric.samples(READINGS)
-        rows.append([metric.name, ", ".join(labels), metric.help])
-        assert metric.kind == "gauge", "the README says that all are"
-    assert table("metric") == rows
+    assert table("metric") == [
+        [family.name, family.kind, ", ".join(family.labels), family.help] for family in FAMILIES
+    ]
 
 
 def test_modules() -> None:
@@ -81,3 +88,9 @@ def test_modules() -> None:
 def test_monitor_imports_nothing_of_the_application() -> None:
     for source in PACKAGE.glob("*.py"):
         assert not re.search(r"^\s*(from|import) (accelerapp|pipeline)", source.read_text(), re.M)
+
+
+def test_version_is_the_application_s() -> None:
+    import accelerapp
+
+    assert monitoring.__version__ == accelerapp.__version__

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from monitoring.checks import Probe, Watched
-from monitoring.watch import Watch
+from monitoring.checks import Finding, Status
+from monitoring.watch import Watch, timed
 
 PATIENCE_S = 10
 
@@ -20,65 +20,109 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-def watch(probe: Callable[[], Probe], interval_s: float = 0.01) -> Watch:
-    return Watch("x", probe, interval_s=interval_s, max_age_s=22, clock=time.monotonic)
+def ticking(*times_s: float) -> Callable[[], float]:
+    return iter(times_s).__next__
+
+
+@pytest.mark.parametrize(
+    ("status", "ended_s", "expected", "output"),
+    [
+        ("pass", 101.0, "pass", "said"),
+        ("pass", 101.1, "warn", "said; slow"),
+        ("warn", 105.0, "warn", "said"),
+        ("fail", 105.0, "fail", "said"),
+    ],
+)
+def test_slow_is_a_warning(status: Status, ended_s: float, expected: Status, output: str) -> None:
+    look = lambda: Finding(status, "said")  # noqa: E731
+    probe = timed(look, slow_s=1.0, clock=ticking(100.0, ended_s))
+    assert probe.finding == Finding(expected, output)
+    assert (probe.duration_s, probe.finished_s) == (ended_s - 100.0, ended_s)
+
+
+def test_look_that_raises_fails_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    def look() -> Finding:
+        raise RuntimeError("oh")
+
+    finding = timed(look, slow_s=1.0).finding
+    assert finding == Finding("fail", "the check itself failed; see the monitor's log")
+    assert "oh" in caplog.text
 
 
 def test_age_is_since_the_start_then_since_the_last_end() -> None:
     now_s = [100.0]
     release = threading.Event()
 
-    def probe() -> Probe:
+    def look() -> Finding:
         assert release.wait(PATIENCE_S)
-        return Probe("pass", "", 1.0, 107.0)
+        now_s[0] = 107.0
+        return Finding("pass", "")
 
-    watching = Watch("x", probe, interval_s=60, max_age_s=22, clock=lambda: now_s[0])
-    watching.start()
+    watch = Watch("x", look, interval_s=60, max_age_s=22, clock=lambda: now_s[0])
+    watch.start()
     now_s[0] = 104.0
-    assert watching.now() == Watched("x", None, 4.0, 22)
+    known = watch.now()
+    assert (known.last, known.age_s, known.overdue) == (None, 4.0, False)
+    now_s[0] = 123.0
+    assert watch.now().overdue
     release.set()
-    until(lambda: watching.now().last is not None)
+    until(lambda: watch.now().last is not None)
     now_s[0] = 112.0
-    assert watching.now() == Watched("x", Probe("pass", "", 1.0, 107.0), 5.0, 22)
-    watching.stop()
+    known = watch.now()
+    assert (known.age_s, known.overdue) == (5.0, False)
+    watch.stop()
 
 
 def test_repeats_until_stopped_and_logs_changes_alone(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    results = ["pass", "pass", "fail", "fail", "fail", "pass"]
+    results: list[Status] = ["pass", "pass", "fail", "fail", "fail", "pass"]
     count = 0
 
-    def probe() -> Probe:
+    def look() -> Finding:
         nonlocal count
         status = results[min(count, 5)]
         count += 1
-        return Probe(status, "said", 0.0, time.monotonic())  # type: ignore[arg-type]
+        return Finding(status, "said")
 
-    watching = watch(probe)
-    watching.start()
+    watch = Watch("x", look, interval_s=0.01, max_age_s=22)
+    watch.start()
     until(lambda: count > 8)
-    watching.stop()
-    time.sleep(0.05)
-    stopped_at = count
-    time.sleep(0.1)
-    assert count == stopped_at
-    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+    watch.stop()
+    said = [(record.levelname, record.message) for record in caplog.records]
+    assert said == [
         ("INFO", "x: pass: said"),
         ("WARNING", "x: fail: said"),
         ("INFO", "x: pass: said"),
     ]
+    stopped_at = count
+    time.sleep(0.05)
+    assert count <= stopped_at + 1
 
 
-def test_interval_is_from_start_to_start() -> None:
-    starts_s: list[float] = []
+def test_counts_and_last_success() -> None:
+    results: list[Status] = ["fail", "warn", "fail", "fail"]
+    watch = Watch("x", lambda: Finding(results.pop(0), ""), interval_s=1, max_age_s=22)
+    before_s = time.time()
+    watch.look()
+    assert watch.now().succeeded_at_s is None
+    succeeded = watch.look()
+    watch.look()
+    watch.look()
+    known = watch.now()
+    assert known.counts == {"pass": 0, "warn": 1, "fail": 3}
+    assert known.succeeded_at_s == succeeded.at_s
+    assert before_s <= succeeded.at_s <= time.time()
 
-    def probe() -> Probe:
-        starts_s.append(time.monotonic())
-        time.sleep(0.15)
-        return Probe("pass", "", 0.15, time.monotonic())
 
-    watching = watch(probe, interval_s=0.2)
-    watching.start()
-    until(lambda: len(starts_s) == 4)
-    watching.stop()
-    assert 0.55 < starts_s[3] - starts_s[0] < 0.95
+def test_hung_look_does_not_delay_what_is_known() -> None:
+    release = threading.Event()
+    watch = Watch(
+        "x", lambda: Finding("pass" if release.wait(60) else "fail", ""), interval_s=1, max_age_s=2
+    )
+    watch.start()
+    began_s = time.monotonic()
+    for _ in range(100):
+        watch.now()
+    watch.stop()
+    assert time.monotonic() - began_s < PATIENCE_S
+    release.set()
