@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 import os
 import sys
 import threading
@@ -129,6 +130,8 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
     except SettingsError as error:
         print(f"health_check: {error}", file=sys.stderr)
         return error.exit_code
+    # The table says it all; without a handler, warnings would go to stderr besides.
+    logging.getLogger("monitoring").addHandler(logging.NullHandler())
     checks = check_once(settings)
     status = overall(checks)
     if options.json:

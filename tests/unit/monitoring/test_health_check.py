@@ -93,16 +93,29 @@ def test_look_without_a_deadline_fails_too(
     assert line.endswith("no answer within 0.6 s")
 
 
-def test_bad_setting_is_one_line_and_2() -> None:
-    ended = subprocess.run(
+def run(**environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         (sys.executable, "-m", "monitoring.health_check"),
         cwd=ROOT,
-        env={"REDIS_URL": "redis://:hunter22@redis:port"},
+        env=environ,
         capture_output=True,
         text=True,
         timeout=30,
         check=False,
     )
+
+
+def test_unhealthy_is_a_table_and_1_and_nothing_else() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    ended = run(ACCELERAPP_URL=url)
+    assert (ended.returncode, ended.stderr) == (1, "")
+    assert ended.stdout.startswith("check ")
+    assert ended.stdout.endswith("\nunhealthy\n")
+
+
+def test_bad_setting_is_one_line_and_2() -> None:
+    ended = run(REDIS_URL="redis://:hunter22@redis:port")
     assert ended.returncode == 2
     assert ended.stderr == (
         "health_check: REDIS_URL='***' cannot be used;"
