@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import nox
+from nox.command import CommandFailed
 
 ROOT = Path(__file__).parent
 sys.path.insert(0, str(ROOT))
@@ -81,6 +82,18 @@ def reproducible(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Ratios of paired runs: against the floor, and against BuildKit where there is one."""
-    install(session, "docker.txt")
+    """Ratios of paired runs: against the floor, BuildKit, other monitors, where there are any."""
+    try:
+        install(session, "bench.txt")
+    except CommandFailed:
+        # Glances has needs of its own; what can be measured without it still is.
+        session.warn("not installed: requirements/bench.txt. Glances is not measured")
+        install(session, "docker.txt")
     session.run("python", "-m", "benchmarks", *session.posargs, env=dict(os.environ))
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """The monitor under fire for ten minutes: threads, descriptors and memory stay flat."""
+    install(session, "test.txt")
+    session.run("python", "-m", "benchmarks.soak", *session.posargs)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What CI needs around the project: Docker Engine (Debian's, 20.10), emulation of
-# linux/arm64, Podman, a registry, skopeo, umoci, buildx, oras, mmdebstrap, Trivy,
-# Syft and Trivy's test database.
+# linux/arm64, Podman, a registry, skopeo, umoci, buildx, oras, mmdebstrap, Prometheus,
+# Chromium, Trivy, Syft and Trivy's test database.
 #
 #   exports=$(.ci/host.sh up) && eval "$exports"   # install, start, reuse what is there
 #   .ci/host.sh status                             # what there is; exit code 1 when not up
@@ -31,8 +31,9 @@ client=/usr/bin/docker
 
 # The registry is for the tests to start, each its own; crun, conmon and
 # fuse-overlayfs are what Podman cannot do without and only recommends, or picks.
+# Prometheus, which brings promtool, is for the tests to start as well.
 packages=(docker.io iptables qemu-user-static skopeo umoci docker-registry
-  podman crun conmon fuse-overlayfs mmdebstrap arch-test)
+  podman crun conmon fuse-overlayfs mmdebstrap arch-test prometheus chromium)
 # Out of the next Debian's packages, because this one has none of them: programs
 # that need only a C library. They are unpacked into the folder, never installed.
 next_debian=trixie
@@ -81,7 +82,8 @@ install_packages() {
   mapfile -t missing < <(missing_packages)
   if ((${#missing[@]} == 0)); then return 0; fi
   say "installing ${missing[*]}"
-  # docker.io would start an engine of the whole machine; ours is the only one wanted.
+  # docker.io would start an engine of the whole machine, and prometheus a server; ours
+  # are the only ones wanted.
   if [[ ! -e $policy ]]; then
     trap 'rm -f /usr/sbin/policy-rc.d' EXIT
     printf '#!/bin/sh\nexit 101\n' >"$policy"
@@ -316,6 +318,9 @@ status() {
   row "podman" "$(version_of podman --version)"
   row "registry" "$(version_of docker-registry --version)"
   row "mmdebstrap" "$(version_of mmdebstrap --version)"
+  row "prometheus" "$(version_of prometheus --version)"
+  row "promtool" "$(version_of promtool --version)"
+  row "chromium" "$(version_of chromium --version)"
   for other in "${next_packages[@]}"; do
     if [[ -x $(next_program "$other") ]]; then
       row "${other#docker-}" "$(<"$dir/$next_debian/$other/version") (Debian's $next_debian)"
@@ -330,7 +335,8 @@ status() {
     row "trivy test database" "missing"
     code=1
   fi
-  for other in skopeo umoci podman docker-registry mmdebstrap "$dir/bin/trivy" "$dir/bin/syft"; do
+  for other in skopeo umoci podman docker-registry mmdebstrap prometheus promtool chromium \
+    "$dir/bin/trivy" "$dir/bin/syft"; do
     command -v "$other" >/dev/null || code=1
   done
   return "$code"

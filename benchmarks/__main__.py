@@ -1,8 +1,9 @@
-"""`nox -s bench [-- NAME …]`: build, push, floor, start, buildkit; all of them by default."""
+"""`nox -s bench [-- NAME …]`: build, push, floor, start, buildkit, monitor; by default all."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import shutil
 import statistics
@@ -15,6 +16,7 @@ from typing import Any
 
 from benchmarks import buildkit, containers, floor
 from benchmarks.builder import Builder
+from benchmarks.monitor import bench_monitor
 from benchmarks.pairs import measure, repeat
 from benchmarks.registry import large_layout, registry
 from pipeline.platforms import Platform
@@ -158,19 +160,28 @@ BENCHMARKS: Mapping[str, Callable[[Builder, int], None]] = {
     "start": bench_start,
     "buildkit": bench_buildkit,
 }
+# Of what is not built, so that it needs no builder.
+OTHERS: Mapping[str, Callable[[int], None]] = {"monitor": bench_monitor}
 
 
 def main() -> None:
     """Run the benchmarks that the arguments name."""
+    known = (*BENCHMARKS, *OTHERS)
     parser = argparse.ArgumentParser(prog="nox -s bench --")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(known))
     parser.add_argument("--runs", type=int, default=5, help="counted runs of each (default: 5)")
     arguments = parser.parse_args()
-    unknown = [name for name in arguments.names if name not in BENCHMARKS]
+    unknown = [name for name in arguments.names if name not in known]
     if unknown:
-        sys.exit(f"error: benchmark '{unknown[0]}' is not known; choose {', '.join(BENCHMARKS)}")
-    with Builder.temporary() as builder:
-        for name in arguments.names or BENCHMARKS:
+        sys.exit(f"error: benchmark '{unknown[0]}' is not known; choose {', '.join(known)}")
+    with contextlib.ExitStack() as stack:
+        builder: Builder | None = None
+        for name in arguments.names or known:
+            if name in OTHERS:
+                print(f"\n== {name}: {OTHERS[name].__doc__}", flush=True)
+                OTHERS[name](arguments.runs)
+                continue
+            builder = builder or stack.enter_context(Builder.temporary())
             print(f"\n== {name}: {BENCHMARKS[name].__doc__}", flush=True)
             BENCHMARKS[name](builder, arguments.runs)
 

@@ -87,7 +87,8 @@ h1, h2, p, figure { margin: 0; }
 a { color: inherit; text-underline-offset: .2em; }
 a:focus-visible { outline: 2px solid; outline-offset: .25em; }
 #notice:not(:empty) {
-  margin-bottom: 1rem; padding: .75rem 1.25rem; border-radius: .75rem;
+  position: sticky; top: .5rem; z-index: 1; margin-bottom: 1rem;
+  padding: .75rem 1.25rem; border-radius: .75rem;
   background: var(--ink); color: var(--paper); font-weight: 600;
 }
 .stale main { filter: grayscale(1); }
@@ -181,7 +182,7 @@ async function refresh() {
   if (document.hidden) return;
   try {
     const answer = await fetch(location.href, {cache: "no-store", credentials: "same-origin",
-      redirect: "error", signal: AbortSignal.timeout(everyMs / 2)});
+      signal: AbortSignal.timeout(everyMs / 2)});
     if (!answer.ok) throw new Error(answer.status);
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     if (fresh.documentElement.dataset.build !== page.dataset.build) return location.reload();

@@ -5,7 +5,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from html.parser import HTMLParser
 from typing import get_args
 
@@ -364,6 +364,13 @@ def test_foot(uptime_s: float, words: str) -> None:
     links = {link.text: link.attributes["href"] for link in root.one("footer").all("a")}
     assert links == {"/health": "health", "/metrics": "metrics", "/status": "status"}
     assert "Revision" not in tree(view(revision="")).one("body").text
+
+
+def test_time_is_shown_in_utc() -> None:
+    abroad = datetime(2026, 1, 2, 1, 3, 10, tzinfo=timezone(timedelta(hours=2)))
+    time = tree(view(at=abroad)).one("time")
+    assert time.text == "2026-01-01 23:03:10 UTC"
+    assert time.attributes["datetime"] == "2026-01-01T23:03:10Z"
 
 
 def figures(*series: Series) -> list[Element]:
