@@ -221,6 +221,7 @@ class Crowd:
         self._allowed = frozenset(allowed)
         self._poll = select.epoll()
         self._by_fd: dict[int, _Member] = {}
+        self._ending = False
         now_s = time.monotonic()
         # Spread over one period: a crowd in step would measure its own queue.
         self._members = [
@@ -234,17 +235,26 @@ class Crowd:
         """Ask until this moment of time.monotonic(); a later call goes on from there."""
         checked_s = 0.0
         while (now_s := time.monotonic()) < until_s:
-            while self._due and self._due[0][0] <= now_s:
+            while not self._ending and self._due and self._due[0][0] <= now_s:
                 self._begin(self._members[heapq.heappop(self._due)[1]])
-            next_s = min(self._due[0][0] if self._due else until_s, until_s, now_s + 0.5)
-            for fd, events in self._poll.poll(max(next_s - time.monotonic(), 0.0)):
+            next_s = min(until_s, now_s + 0.5)
+            if self._due and not self._ending:
+                next_s = min(next_s, self._due[0][0])
+            for fd, _ in self._poll.poll(max(next_s - time.monotonic(), 0.0)):
                 if (member := self._by_fd.get(fd)) is not None:
-                    self._ready(member, events)
+                    self._ready(member)
             if now_s - checked_s > 0.5:
                 checked_s = now_s
                 for member in self._members:
                     if member.waits and now_s - member.began_s > self._timeout_s:
                         self._fail(member, f"no answer within {self._timeout_s:g} s")
+
+    def finish(self) -> None:
+        """Ask nothing more, wait for what is under way, which counts too, and close all."""
+        self._ending = True
+        while any(member.waits for member in self._members):
+            self.run(time.monotonic() + 0.05)
+        self.close()
 
     def close(self) -> None:
         """Drop every connection."""
@@ -281,7 +291,7 @@ class Crowd:
         except OSError as error:
             self._broken(member, str(error))
 
-    def _ready(self, member: _Member, events: int) -> None:
+    def _ready(self, member: _Member) -> None:
         connection = member.socket
         assert connection is not None
         if not member.connected:

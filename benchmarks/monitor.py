@@ -7,6 +7,7 @@ so that a machine that is busy with something else is so for all of them.
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import importlib.util
 import json
@@ -62,12 +63,39 @@ _READY = (
     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
     b"Connection: close\r\n\r\n%s" % (len(_BODY), _BODY)
 )
+# What a request costs on this machine at this moment, whatever answers it.
+_BARE = """
+import socket, sys
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+while True:
+    connection, _ = listener.accept()
+    with connection:
+        while connection.recv(4096):
+            connection.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 3\\r\\n\\r\\nok\\n")
+"""
 _PROMETHEUS = """
 import sys, threading
 from prometheus_client import start_http_server
 start_http_server(int(sys.argv[1]), addr="127.0.0.1")
 threading.Event().wait()
 """
+# The same with the families of a file, which it only has to write down.
+_PROMETHEUS_WITH = """
+import sys, threading
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.parser import text_string_to_metric_families
+class File:
+    families = list(text_string_to_metric_families(open(sys.argv[2]).read()))
+    def collect(self):
+        return self.families
+registry = CollectorRegistry()
+registry.register(File())
+start_http_server(int(sys.argv[1]), addr="127.0.0.1", registry=registry)
+threading.Event().wait()
+"""
+
+
+_SAME = "prometheus_client, our samples"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,6 +143,11 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+@functools.cache
+def _bytecode() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="bytecode-")
+
+
 def monitor_program(name: str = "monitor", **settings: str) -> Program:
     """Return the monitor of this checkout with these settings."""
     return Program(
@@ -125,15 +158,24 @@ def monitor_program(name: str = "monitor", **settings: str) -> Program:
     )
 
 
-def _competitors() -> tuple[Program, ...]:
+def _competitors(metrics: Path) -> tuple[Program, ...]:
+    """Return the others; `metrics` is a file of what the monitor exposes."""
+
     def missing(module: str) -> str:
         found = importlib.util.find_spec(module)
         return "" if found else f"{module} is not installed (requirements/bench.txt)"
 
     return (
+        Program("a bare socket", (sys.executable, "-c", _BARE, "{port}"), ("/",)),
         Program(
             "prometheus_client",
             (sys.executable, "-c", _PROMETHEUS, "{port}"),
+            ("/metrics",),
+            unavailable=missing("prometheus_client"),
+        ),
+        Program(
+            _SAME,
+            (sys.executable, "-c", _PROMETHEUS_WITH, "{port}", str(metrics)),
             ("/metrics",),
             unavailable=missing("prometheus_client"),
         ),
@@ -159,8 +201,10 @@ def started(program: Program) -> Iterator[Service]:
     if program.unavailable:
         raise Unavailable(program.unavailable)
     port = free_port()
-    own = ("MONITOR_", "ACCELERAPP_", "OLLAMA_", "REDIS_", "PYTHONPATH")
+    own = ("MONITOR_", "ACCELERAPP_", "OLLAMA_", "REDIS_", "PYTHON")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(own)}
+    # Compiled once, as in an image: a first start takes longer and keeps more memory.
+    kept["PYTHONPYCACHEPREFIX"] = _bytecode().name
     added = {
         name: value.replace("{port}", str(port)) for name, value in program.environment.items()
     }
@@ -237,7 +281,11 @@ def bench_monitor(runs: int) -> None:
     """Beside prometheus_client's own server and Glances; bad clients; hung dependencies."""
     with application() as url:
         monitor = monitor_program(ACCELERAPP_URL=url)
-        _beside((monitor, *_competitors()), runs)
+        with tempfile.TemporaryDirectory() as folder:
+            metrics = Path(folder) / "metrics"
+            with started(monitor) as service:
+                metrics.write_bytes(Client(service.address, stays=False).get("/metrics").body)
+            _beside((monitor, *_competitors(metrics)), runs)
         print()
         _bad_clients(monitor)
     print()
@@ -273,6 +321,7 @@ def _beside(programs: Sequence[Program], runs: int) -> None:
         running = {program: stack.enter_context(started(program)) for program in present}
         for program, service in running.items():
             _warm_up(program, service)
+        print(f"load of the machine before: {os.getloadavg()[0]:.1f} of {os.cpu_count()} cores\n")
         series: dict[tuple[str, str, bool], _Series] = {}
         for _ in range(runs):
             for stays in (True, False):
@@ -354,7 +403,7 @@ def _round(one: _Series, address: Address, path: str, stays: bool) -> None:
                 one.failure = f"answers {answer.status}"
                 return
         one.size_bytes = len(answer.body)
-        if stays and client.connections > requests // 10:
+        if stays and client.connections > max(requests // 10, 1):
             one.failure = "closes the connection after each answer"
     except (OSError, LoadError) as error:
         one.failure = str(error)
@@ -369,25 +418,28 @@ def _print_latencies(series: Mapping[tuple[str, str, bool], _Series]) -> None:
     for (name, path, stays), one in series.items():
         what = (name, path, "kept" if stays else "new each")
         if one.failure:
-            rows.append((*what, "", "", "not measured", "", "", one.failure))
+            rows.append((*what, "", "", "not measured", "", "", "", one.failure))
             continue
         seconds = one.all()
         p50_s, p99_s = percentile(seconds, 0.5), percentile(seconds, 0.99)
-        middles = [percentile(part, 0.5) for part in one.rounds]
+        ranges = (_range([percentile(part, share) for part in one.rounds]) for share in (0.5, 0.99))
+        p50_range, p99_range = ranges
         ours = name == "monitor"
         rows.append(
             (
                 *what,
                 str(len(seconds)),
                 str(one.size_bytes),
-                ms(p50_s),
-                f"{min(middles) * 1000:.2f}-{max(middles) * 1000:.2f}",
-                ms(p99_s),
+                *(ms(p50_s), p50_range, ms(p99_s), p99_range),
                 _verdict(p50_s <= P50_S and p99_s <= P99_S) if ours else "",
             )
         )
-    head = ("process", "path", "connection", "requests", "bytes", "p50", "of rounds", "p99")
+    head = ("process", "path", "connection", "requests", "bytes", "p50", "rounds", "p99", "rounds")
     print_table((*head, f"≤ {P50_S * 1000:.0f} and ≤ {P99_S * 1000:.0f} ms"), rows)
+
+
+def _range(seconds: Sequence[float]) -> str:
+    return f"{min(seconds) * 1000:.2f}-{max(seconds) * 1000:.2f}"
 
 
 def _print_ratios(series: Mapping[tuple[str, str, bool], _Series]) -> None:
@@ -395,6 +447,7 @@ def _print_ratios(series: Mapping[tuple[str, str, bool], _Series]) -> None:
     rows = []
     for ours, name, theirs in (
         ("/metrics", "prometheus_client", "/metrics"),
+        ("/metrics", _SAME, "/metrics"),
         ("/metrics", "Glances", "/api/4/all"),
         ("/health", "Glances", "/api/4/mem"),
         ("/livez", "Glances", "/api/4/status"),
@@ -526,7 +579,7 @@ def _hung_dependencies() -> None:
             began_s = time.monotonic()
             crowd.run(began_s + HUNG_S)
             spent_s = time.monotonic() - began_s
-            crowd.close()
+            crowd.finish()
             found.append(crowd.latencies)
             rate = len(crowd.latencies.all()) / spent_s
             floor_s = HUNG_P99_S if rate_hz else None
