@@ -215,15 +215,7 @@ def check_memory(
     else:
         status = _from(ratio, warn_ratio, fail_ratio)
         output = f"{ratio:.1%} of {of} in use"
-    return Check(
-        "memory:utilization",
-        status,
-        output,
-        None if ratio is None else round(ratio, 6),
-        "ratio",
-        required,
-        duration_s=duration_s,
-    )
+    return _share("memory:utilization", status, output, ratio, required, duration_s)
 
 
 def check_throttling(
@@ -244,15 +236,19 @@ def check_throttling(
     else:
         status = _from(ratio, warn_ratio, fail_ratio)
         output = f"throttled in {ratio:.1%} of the periods; quota of {quota_cores:g} cores"
-    return Check(
-        "cpu:throttled",
-        status,
-        output,
-        None if ratio is None else round(ratio, 6),
-        "ratio",
-        required,
-        duration_s=duration_s,
-    )
+    return _share("cpu:throttled", status, output, ratio, required, duration_s)
+
+
+def _share(
+    name: str,
+    status: Status,
+    output: str,
+    ratio: float | None,
+    required: bool,
+    duration_s: float,
+) -> Check:
+    value = None if ratio is None else round(ratio, 6)
+    return Check(name, status, output, value, "ratio", required, duration_s=duration_s)
 
 
 def _from(ratio: float, warn_ratio: float, fail_ratio: float) -> Status:

@@ -38,6 +38,8 @@ _log = logging.getLogger("monitoring")
 MAX_HEADER_BYTES = 16 * 1024
 # No address takes a body.
 MAX_BODY_BYTES = 16 * 1024
+# Less than this is not sent before an answer is whole: its head and body in one packet.
+GATHERED_BYTES = 16 * 1024
 # Far more than Prometheus, probes and people need, and below the usual limit of
 # 1024 open files.
 MAX_CONNECTIONS = 512
@@ -221,8 +223,7 @@ class _Listener(TcpWSGIServer):  # type: ignore[misc]
             ident="accelerapp-monitor",
             max_request_header_size=MAX_HEADER_BYTES,
             max_request_body_size=MAX_BODY_BYTES,
-            # One system call an answer: head and body together.
-            send_bytes=MAX_HEADER_BYTES,
+            send_bytes=GATHERED_BYTES,
             # Ours are finer.
             channel_timeout=3600,
             connection_limit=2 * MAX_CONNECTIONS + _OTHER_FILES,
