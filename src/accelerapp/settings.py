@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from accelerapp.addresses import Secret, ollama_url, redis_url
+
 LogFormat = Literal["plain", "json"]
 
 
@@ -33,6 +35,15 @@ class Settings:
     shutdown_grace_s: float
     log_format: LogFormat
     revision: str
+    max_body_bytes: int
+    concurrency: int
+    ollama_url: str | None
+    ollama_model: str
+    assist_deadline_s: float
+    assist_concurrency: int
+    redis_url: Secret | None
+    redis_stream: str
+    redis_maxlen: int
 
     @classmethod
     def load(
@@ -47,10 +58,14 @@ class Settings:
             for name, value in environ.items()
             if value and not (name == "ACCELERAPP_PORT" and _is_service_link(value))
         }
+
+        def number(name: str, default: int, low: int, high: int) -> int:
+            return _whole(name, given.get(name, str(default)), low, high)
+
         return cls(
             host=_host(*_either("--host", host, "ACCELERAPP_HOST", given, "127.0.0.1")),
             port=_whole(*_either("--port", port, "ACCELERAPP_PORT", given, "8000"), 0, 65535),
-            threads=_whole("ACCELERAPP_THREADS", given.get("ACCELERAPP_THREADS", "8"), 1, 256),
+            threads=number("ACCELERAPP_THREADS", 8, 1, 256),
             models_dir=Path(given.get("ACCELERAPP_MODELS_DIR", "models")).absolute(),
             cache_dir=Path(given.get("ACCELERAPP_CACHE_DIR", "cache")).absolute(),
             output_dir=Path(given.get("ACCELERAPP_OUTPUT_DIR", "output")).absolute(),
@@ -60,6 +75,19 @@ class Settings:
             ),
             log_format=_log_format(given.get("ACCELERAPP_LOG_FORMAT", "plain")),
             revision=given.get("ACCELERAPP_REVISION", ""),
+            max_body_bytes=number("ACCELERAPP_MAX_BODY_BYTES", 64 * 1024, 1024, 1024 * 1024),
+            concurrency=number("ACCELERAPP_CONCURRENCY", 4, 1, 256),
+            ollama_url=_ollama(given.get("OLLAMA_HOST", "")),
+            ollama_model=_text("ACCELERAPP_OLLAMA_MODEL", given, "llama3.2:1b", _MODEL, "a model"),
+            assist_deadline_s=_seconds(
+                "ACCELERAPP_ASSIST_DEADLINE_S", given.get("ACCELERAPP_ASSIST_DEADLINE_S", "30")
+            ),
+            assist_concurrency=number("ACCELERAPP_ASSIST_CONCURRENCY", 2, 1, 64),
+            redis_url=_redis(given.get("REDIS_URL", "")),
+            redis_stream=_text(
+                "ACCELERAPP_REDIS_STREAM", given, "accelerapp:generations", _KEY, "a key"
+            ),
+            redis_maxlen=number("ACCELERAPP_REDIS_MAXLEN", 1000, 1, 1_000_000),
         )
 
 
@@ -101,3 +129,38 @@ def _log_format(value: str) -> LogFormat:
     if value == "json":
         return "json"
     raise SettingsError("ACCELERAPP_LOG_FORMAT", value, "plain or json")
+
+
+# As `ollama pull` takes it: a namespace, a name, a tag.
+_MODEL = r"[A-Za-z0-9][A-Za-z0-9._/-]*(:[A-Za-z0-9._-]+)?"
+_KEY = r"[!-~]{1,200}"
+
+
+def _text(name: str, given: Mapping[str, str], default: str, pattern: str, what: str) -> str:
+    value = given.get(name, default)
+    if not re.fullmatch(pattern, value):
+        raise SettingsError(name, value, f"{what} such as {default}")
+    return value
+
+
+def _ollama(value: str) -> str | None:
+    if not value.strip():
+        return None
+    try:
+        return ollama_url(value)
+    except ValueError:
+        raise SettingsError(
+            "OLLAMA_HOST", value, "a host, a port or both, such as http://ollama:11434"
+        ) from None
+
+
+def _redis(value: str) -> Secret | None:
+    if not value.strip():
+        return None
+    try:
+        return redis_url(value)
+    except ValueError:
+        # The value is not shown: it may hold a password.
+        raise SettingsError(
+            "REDIS_URL", "***", "an address such as redis://redis:6379/0, or rediss:// for TLS"
+        ) from None

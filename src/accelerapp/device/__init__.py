@@ -1,0 +1,1 @@
+"""The device description: what it may say, and what it means."""
