@@ -39,6 +39,8 @@ _LIBRARIES: Mapping[str, tuple[bool, str]] = {
     "platformdirs": (True, "finding the cache"),
     "pyproject-hooks": (True, "building the project's wheel"),
     "pysequoia": (False, "'invoke lock': checking Debian's signatures"),
+    "jsonschema": (False, "'invoke compose.check': the Compose specification"),
+    "ruamel.yaml": (False, "'invoke compose.check': reading Compose files"),
     "rich": (False, "progress bars on a terminal"),
     "nox": (False, "tests, lint and benchmarks: 'nox -s tests'"),
 }
@@ -52,6 +54,11 @@ _PROGRAMS: Mapping[str, tuple[tuple[str, ...], str, str]] = {
         ("docker", "--version"),
         "running images: docker load -i FILE",
         "install Docker Engine; building does not need it",
+    ),
+    "docker compose": (
+        ("docker", "compose", "version"),
+        "the stack: invoke compose.up",
+        "install Docker's compose plugin, 2.20 or newer",
     ),
     "podman": (("podman", "--version"), "running images without a daemon", "install podman"),
     "skopeo": (
@@ -108,7 +115,7 @@ def _libraries() -> tuple[Tool, ...]:
 
 def _programs(runner: Runner) -> tuple[Tool, ...]:
     return tuple(
-        Tool(name, _version(argv, runner), shutil.which(name) or "", False, enables, advice)
+        Tool(name, _version(argv, runner), shutil.which(argv[0]) or "", False, enables, advice)
         for name, (argv, enables, advice) in _PROGRAMS.items()
     )
 

@@ -64,7 +64,7 @@ def test_every_program_is_only_asked_for_its_version() -> None:
     programs = Programs()
     inspect(programs)
     assert programs.asked
-    assert {argv[1:] for argv in programs.asked} == {("--version",)}
+    assert {argv[1:] for argv in programs.asked} == {("--version",), ("compose", "version")}
 
 
 def test_a_program_that_is_not_here_says_what_it_would_enable() -> None:
@@ -101,7 +101,7 @@ def test_a_library_that_is_missing_is_noticed(monkeypatch: pytest.MonkeyPatch) -
 
 def test_every_library_that_the_tasks_need_is_looked_for() -> None:
     lines = (REPOSITORY / "requirements" / "dev.in").read_text().splitlines()
-    needed = {m[0] for line in lines if (m := re.match(r"[a-z][a-z0-9-]*", line))}
+    needed = {m[0] for line in lines if (m := re.match(r"[a-z][a-z0-9.-]*", line))}
     # Without invoke there is no `invoke doctor`.
     assert needed - {"invoke"} <= set(found())
 
