@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from accelerapp.addresses import Secret
 from accelerapp.settings import Settings, SettingsError
 
 
@@ -20,6 +21,15 @@ def test_defaults_listen_on_loopback_only() -> None:
         "shutdown_grace_s": 8.0,
         "log_format": "plain",
         "revision": "",
+        "max_body_bytes": 65536,
+        "concurrency": 4,
+        "ollama_url": None,
+        "ollama_model": "llama3.2:1b",
+        "assist_deadline_s": 30.0,
+        "assist_concurrency": 2,
+        "redis_url": None,
+        "redis_stream": "accelerapp:generations",
+        "redis_maxlen": 1000,
     }
 
 
@@ -35,12 +45,23 @@ def test_every_variable_is_read() -> None:
             "ACCELERAPP_SHUTDOWN_GRACE_S": "2.5",
             "ACCELERAPP_LOG_FORMAT": "json",
             "ACCELERAPP_REVISION": "abc123",
+            "ACCELERAPP_MAX_BODY_BYTES": "2048",
+            "ACCELERAPP_CONCURRENCY": "2",
+            "OLLAMA_HOST": "ollama",
+            "ACCELERAPP_OLLAMA_MODEL": "library/qwen2.5:0.5b-instruct",
+            "ACCELERAPP_ASSIST_DEADLINE_S": "12.5",
+            "ACCELERAPP_ASSIST_CONCURRENCY": "1",
+            "REDIS_URL": "rediss://:word@redis:6380/1",
+            "ACCELERAPP_REDIS_STREAM": "made",
+            "ACCELERAPP_REDIS_MAXLEN": "7",
         }
     )
     assert dataclasses.astuple(settings) == (
         *("0.0.0.0", 9000, 3),
         *(Path("/m"), Path("/c"), Path("/o")),
-        *(2.5, "json", "abc123"),
+        *(2.5, "json", "abc123", 2048, 2),
+        *("http://ollama:11434", "library/qwen2.5:0.5b-instruct", 12.5, 1),
+        *(Secret("rediss://:word@redis:6380/1"), "made", 7),
     )
 
 
@@ -79,6 +100,14 @@ def test_settings_do_not_change() -> None:
         ("ACCELERAPP_SHUTDOWN_GRACE_S", "nan", "0 to 3600"),
         ("ACCELERAPP_SHUTDOWN_GRACE_S", "3601", "0 to 3600"),
         ("ACCELERAPP_LOG_FORMAT", "xml", "plain or json"),
+        ("ACCELERAPP_MAX_BODY_BYTES", "1023", "1024 to 1048576"),
+        ("ACCELERAPP_CONCURRENCY", "0", "1 to 256"),
+        ("OLLAMA_HOST", "ftp://ollama", "http://ollama:11434"),
+        ("ACCELERAPP_OLLAMA_MODEL", "a model", "llama3.2:1b"),
+        ("ACCELERAPP_ASSIST_DEADLINE_S", "soon", "0 to 3600"),
+        ("ACCELERAPP_ASSIST_CONCURRENCY", "65", "1 to 64"),
+        ("ACCELERAPP_REDIS_STREAM", "two words", "accelerapp:generations"),
+        ("ACCELERAPP_REDIS_MAXLEN", "0", "1 to 1000000"),
     ],
 )
 def test_bad_value_names_variable_value_and_what_is_allowed(
@@ -96,3 +125,17 @@ def test_bad_value_names_variable_value_and_what_is_allowed(
 def test_bad_flag_is_blamed_on_the_flag() -> None:
     with pytest.raises(SettingsError, match=r"^--port='http' "):
         Settings.load({"ACCELERAPP_PORT": "8000"}, port="http")
+
+
+def test_a_redis_address_is_never_shown() -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.load({"REDIS_URL": "http://:secret@redis"})
+    assert "secret" not in str(caught.value)
+    assert "redis://redis:6379/0" in str(caught.value)
+    assert "secret" not in repr(Settings.load({"REDIS_URL": "redis://:secret@redis"}))
+
+
+@pytest.mark.parametrize("name", ["OLLAMA_HOST", "REDIS_URL"])
+def test_blank_addresses_are_none(name: str) -> None:
+    settings = Settings.load({name: "  "})
+    assert (settings.ollama_url, settings.redis_url) == (None, None)
