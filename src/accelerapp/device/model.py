@@ -77,7 +77,7 @@ class Device:
 
 def _peripheral_dict(peripheral: Peripheral) -> dict[str, Any]:
     shown: dict[str, Any] = {"name": peripheral.name.text, "type": peripheral.type.name}
-    if [role for role, _ in peripheral.pins] == ["signal"]:
+    if len(peripheral.type.roles) == 1:
         shown["pin"] = peripheral.pins[0][1].label
     elif peripheral.pins:
         shown["pins"] = {role: pin.label for role, pin in peripheral.pins}
