@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # What CI needs around the project: Docker Engine (Debian's, 20.10), emulation of
-# linux/arm64, Podman, a registry, skopeo, umoci, buildx, oras, mmdebstrap, Prometheus,
-# Chromium, Trivy, Syft and Trivy's test database.
+# linux/arm64, Podman, a registry, skopeo, umoci, buildx, Compose, oras, mmdebstrap,
+# Prometheus, Redis, Chromium, compilers for generated firmware and what runs it (simavr,
+# MicroPython), Trivy, Syft and Trivy's test database.
 #
 #   exports=$(.ci/host.sh up) && eval "$exports"   # install, start, reuse what is there
 #   .ci/host.sh status                             # what there is; exit code 1 when not up
@@ -33,13 +34,23 @@ client=/usr/bin/docker
 # fuse-overlayfs are what Podman cannot do without and only recommends, or picks.
 # Prometheus, which brings promtool, is for the tests to start as well.
 packages=(docker.io iptables qemu-user-static skopeo umoci docker-registry
-  podman crun conmon fuse-overlayfs mmdebstrap arch-test prometheus chromium)
+  podman crun conmon fuse-overlayfs mmdebstrap arch-test prometheus chromium redis-server
+  g++ gcc-avr avr-libc arduino-core-avr simavr)
 # Out of the next Debian's packages, because this one has none of them: programs
-# that need only a C library. They are unpacked into the folder, never installed.
+# that need only a C library; MicroPython needs a newer one, and gets it. They are unpacked
+# into the folder, never installed.
 next_debian=trixie
-next_packages=(docker-buildx oras)
+next_packages=(docker-buildx docker-compose oras
+  micropython libc6 libmbedcrypto16 libmbedtls21 libmbedx509-7)
+libraries=usr/lib/x86_64-linux-gnu
 declare -A next_programs=(
   [docker-buildx]=usr/libexec/docker/cli-plugins/docker-buildx
+  [docker-compose]=usr/libexec/docker/cli-plugins/docker-compose
+  [micropython]=usr/bin/micropython
+  [libc6]=$libraries/ld-linux-x86-64.so.2
+  [libmbedcrypto16]=$libraries/libmbedcrypto.so.16
+  [libmbedtls21]=$libraries/libmbedtls.so.21
+  [libmbedx509-7]=$libraries/libmbedx509.so.7
   [oras]=usr/bin/oras
 )
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
@@ -82,8 +93,8 @@ install_packages() {
   mapfile -t missing < <(missing_packages)
   if ((${#missing[@]} == 0)); then return 0; fi
   say "installing ${missing[*]}"
-  # docker.io would start an engine of the whole machine, and prometheus a server; ours
-  # are the only ones wanted.
+  # docker.io would start an engine of the whole machine, prometheus and redis a server
+  # each; ours are the only ones wanted.
   if [[ ! -e $policy ]]; then
     trap 'rm -f /usr/sbin/policy-rc.d' EXIT
     printf '#!/bin/sh\nexit 101\n' >"$policy"
@@ -111,9 +122,9 @@ debian_mirror() { # the one that this machine's own packages come from
 # vouched for by the archive's signature instead, checked by apt with Debian's own
 # keyring, exactly as for the packages above; which version it was is said.
 install_next_debian() {
-  local package mirror version work=$dir/$next_debian missing=() options=() deb=()
+  local package paths="" mirror version work=$dir/$next_debian missing=() options=() deb=()
   for package in "${next_packages[@]}"; do
-    if [[ ! -x $(next_program "$package") ]]; then missing+=("$package"); fi
+    if [[ ! -e $(next_program "$package") ]]; then missing+=("$package"); fi
   done
   if ((${#missing[@]} > 0)); then
     mirror=$(debian_mirror)
@@ -142,7 +153,7 @@ install_next_debian() {
       deb=("$work"/apt/deb/*.deb)
       version=$(dpkg-deb --field "${deb[0]}" Version)
       dpkg -x "${deb[0]}" "$work/apt/unpacked"
-      if [[ ! -x $work/apt/unpacked/${next_programs[$package]} ]]; then
+      if [[ ! -e $work/apt/unpacked/${next_programs[$package]} ]]; then
         die "$package $version of $next_debian has no ${next_programs[$package]}: correct next_programs in .ci/host.sh"
       fi
       printf '%s\n' "$version" >"$work/apt/unpacked/version"
@@ -152,9 +163,19 @@ install_next_debian() {
     rm -rf -- "$work/apt"
   fi
   ln -sfn -- "$(next_program oras)" "$dir/bin/oras"
+  for package in libc6 libmbedcrypto16 libmbedtls21 libmbedx509-7; do
+    paths+=:$work/$package/$libraries
+  done
+  # In one step: another run may be using it.
+  printf '#!/bin/sh\nexec %q --library-path %q %q "$@"\n' \
+    "$(next_program libc6)" "${paths#:}:/$libraries" "$(next_program micropython)" >"$dir/bin/.micropython"
+  chmod 755 "$dir/bin/.micropython"
+  mv -- "$dir/bin/.micropython" "$dir/bin/micropython"
   # As a plug-in of the client and not of the machine: DOCKER_CONFIG names the folder.
   mkdir -p -- "$dir/config/cli-plugins"
-  ln -sfn -- "$(next_program docker-buildx)" "$dir/config/cli-plugins/docker-buildx"
+  for package in docker-buildx docker-compose; do
+    ln -sfn -- "$(next_program "$package")" "$dir/config/cli-plugins/$package"
+  done
   if [[ ! -e $dir/config/config.json ]]; then printf '{}\n' >"$dir/config/config.json"; fi
 }
 
@@ -320,9 +341,11 @@ status() {
   row "mmdebstrap" "$(version_of mmdebstrap --version)"
   row "prometheus" "$(version_of prometheus --version)"
   row "promtool" "$(version_of promtool --version)"
+  row "redis" "$(version_of redis-server --version)"
+  row "avr-g++" "$(version_of avr-g++ --version)"
   row "chromium" "$(version_of chromium --version)"
   for other in "${next_packages[@]}"; do
-    if [[ -x $(next_program "$other") ]]; then
+    if [[ -e $(next_program "$other") ]]; then
       row "${other#docker-}" "$(<"$dir/$next_debian/$other/version") (Debian's $next_debian)"
     else
       row "${other#docker-}" "missing"
@@ -336,7 +359,7 @@ status() {
     code=1
   fi
   for other in skopeo umoci podman docker-registry mmdebstrap prometheus promtool chromium \
-    "$dir/bin/trivy" "$dir/bin/syft"; do
+    redis-server g++ avr-g++ simavr "$dir/bin/trivy" "$dir/bin/syft"; do
     command -v "$other" >/dev/null || code=1
   done
   return "$code"
