@@ -15,6 +15,9 @@ from collections.abc import Sequence
 
 from accelerapp import __version__
 
+# For events that are on their way to Redis when the server has stopped.
+PUBLISH_GRACE_S = 1.0
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; argparse itself exits with 2 on bad usage."""
@@ -100,11 +103,29 @@ def _serve(*, host: str | None, port: str | None) -> int:
         return error.exit_code
 
     from accelerapp import logs, server, web
+    from accelerapp.assist import Assistant
+    from accelerapp.events import Publisher
+    from accelerapp.generate import warm_up
 
     logs.configure(settings.log_format)
-    app = web.create_app(settings, lifecycle)
+    assistant = publisher = None
+    if settings.ollama_url is not None:
+        assistant = Assistant(
+            settings.ollama_url,
+            settings.ollama_model,
+            settings.assist_deadline_s,
+            settings.assist_concurrency,
+        )
+    if settings.redis_url is not None:
+        publisher = Publisher(settings.redis_url, settings.redis_stream, settings.redis_maxlen)
+        publisher.start()
+    app = web.create_app(settings, lifecycle, assistant=assistant, publisher=publisher)
+    warm_up()
     try:
         return server.serve(app, settings, lifecycle)
     except server.ListenError as error:
         print(f"accelerapp: {error}", file=sys.stderr)
         return error.exit_code
+    finally:
+        if publisher is not None:
+            publisher.close(PUBLISH_GRACE_S)

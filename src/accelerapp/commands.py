@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import sys
 import tempfile
@@ -47,7 +48,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
         _say(str(refused))
         return refused.exit_code
     except OutputError as error:
-        _say(str(error))
+        _say(f"{error}, or give --force" if error.foreign else str(error))
         return error.exit_code
     except BrokenPipeError:
         # Whoever read has enough; the interpreter would complain once more at its end.
@@ -251,6 +252,8 @@ def _assist(device: Device, environ: Mapping[str, str]) -> Assist | None:
     if settings.ollama_url is None:
         _say("the assist is left out: set OLLAMA_HOST to an Ollama that is reachable")
         return None
+    # The reason is said once, below, and not by the log as well.
+    logging.getLogger("accelerapp").addHandler(logging.NullHandler())
     assist = Assistant(
         settings.ollama_url, settings.ollama_model, settings.assist_deadline_s, 1
     ).explain(device)

@@ -16,19 +16,21 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from waitress import wasyncore  # type: ignore[import-untyped]
+from waitress.channel import HTTPChannel  # type: ignore[import-untyped]
 from waitress.server import create_server  # type: ignore[import-untyped]
+from waitress.task import ErrorTask  # type: ignore[import-untyped]
 from waitress.trigger import trigger  # type: ignore[import-untyped]
 
 from accelerapp import __version__
 from accelerapp.lifecycle import Lifecycle
 from accelerapp.settings import Settings
+from accelerapp.web import problem
 
 _log = logging.getLogger("accelerapp")
 
 MAX_HEADER_BYTES = 16 * 1024
-# No address takes a body; waitress would put one above 512 KiB in a temporary
-# file, which a read-only root does not have.
-MAX_BODY_BYTES = 64 * 1024
+# An answer waits in memory for a slow client; far above the largest device.
+MAX_ANSWER_BYTES = 16 * 1024 * 1024
 # High enough that idle connections cannot shut out the probes, low enough for
 # the usual limit of 1024 open files.
 MAX_CONNECTIONS = 512
@@ -56,15 +58,20 @@ def serve(app: Callable[..., Iterable[bytes]], settings: Settings, lifecycle: Li
             app,
             map=sockets,
             sockets=[listener],
-            threads=settings.threads,
+            # So many may wait for a model at once; the others stay for everything else.
+            threads=settings.threads + settings.assist_concurrency,
             ident="accelerapp",
             max_request_header_size=MAX_HEADER_BYTES,
-            max_request_body_size=MAX_BODY_BYTES,
+            max_request_body_size=settings.max_body_bytes,
+            # In memory: a read-only root has no place for a temporary file.
+            inbuf_overflow=settings.max_body_bytes + 1,
+            outbuf_overflow=MAX_ANSWER_BYTES,
             connection_limit=MAX_CONNECTIONS,
             channel_timeout=IDLE_TIMEOUT_S,
             cleanup_interval=5,
             log_socket_errors=False,
         )
+        server.channel_class = _Channel
         _wake_on_signals(sockets)
         _log.info("accelerapp %s listening on %s", __version__, _url(listener))
         try:
@@ -153,6 +160,25 @@ def _in_flight(server: Any) -> int:
         or channel.total_outbufs_len
         or (channel.request is not None and channel.request.headers_finished)
     )
+
+
+class _ProblemTask(ErrorTask):  # type: ignore[misc]
+    """What waitress itself refuses, said as the application says it."""
+
+    def execute(self) -> None:
+        error = self.request.error
+        body = problem(error.code, f"{str(error.body)[:200]}")
+        self.status = f"{error.code} {error.reason}"
+        self.response_headers.extend(
+            [("Content-Type", "application/problem+json"), ("X-Content-Type-Options", "nosniff")]
+        )
+        self.set_close_on_finish()
+        self.content_length = len(body)
+        self.write(body)
+
+
+class _Channel(HTTPChannel):  # type: ignore[misc]
+    error_task_class = _ProblemTask
 
 
 class _Overdue:

@@ -135,6 +135,6 @@ def _check_former(place: Path, replace: bool) -> None:
         if isinstance(manifest, dict) and "accelerapp" in manifest:
             return
     raise OutputError(
-        f"{place} is there and was not generated; remove it, or replace it on purpose",
+        f"{place} is there and was not generated; remove it, choose another folder",
         foreign=True,
     )
