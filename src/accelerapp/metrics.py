@@ -21,7 +21,7 @@ from accelerapp import __version__
 from accelerapp.events import Publisher
 
 # When a series began is a series more for each; rate() needs none of them.
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class Metrics:

@@ -139,6 +139,8 @@ AUDITED: Mapping[str, Audit] = {
         "copies the default key bindings",
         copies={"etc/inputrc": "usr/share/readline/inputrc"},
     ),
+    "redis-server": Audit("gives redis.conf to its user, and starts a service of the machine"),
+    "redis-tools": Audit("makes a user and folders for that service; the image has its own"),
     "tar": Audit(
         "registers rmt as an alternative", alternatives={"usr/sbin/rmt": "/usr/sbin/rmt-tar"}
     ),
