@@ -2,7 +2,7 @@
 
 from invoke import Collection
 
-from pipeline.tasks import compare, dockerfile, images, load, machine, monitor, ship, tags
+from pipeline.tasks import compare, compose, dockerfile, images, load, machine, monitor, ship, tags
 
 namespace = Collection(
     images.build,
@@ -15,6 +15,7 @@ namespace = Collection(
     tags.tags,
     compare.diff,
     dockerfile.dockerfile,
+    compose.collection,
     monitor.monitor,
     machine.cache,
     machine.doctor,

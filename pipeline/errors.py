@@ -305,6 +305,39 @@ class NotInRegistry(PipelineError):
     exit_code = 78
 
 
+# The stack: 80-89.
+
+
+class ComposeUnreadable(PipelineError):
+    """A Compose file, or what documents its variables, that cannot be read."""
+
+    exit_code = 80
+
+
+class ComposeInvalid(PipelineError):
+    """Compose files that are not what they have to be; every finding is printed."""
+
+    exit_code = 81
+
+
+class PortTaken(PipelineError):
+    """A port of this machine that the stack wants and another has."""
+
+    exit_code = 82
+
+
+class StackUnhealthy(PipelineError):
+    """A service of the stack that does not start, or does not get healthy."""
+
+    exit_code = 83
+
+
+class SmokeFailed(PipelineError):
+    """The stack is up and does not do what it is for."""
+
+    exit_code = 84
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return "did you mean 'x'? " for the known name closest to `name`, or ""."""
     match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)

@@ -64,6 +64,7 @@ class Difference:
         )
 
 
+_WITH_PYTHON = tuple(target for target in TARGETS if target != "redis")
 _WITH_WHEELS = tuple(t for t in TARGETS if any(i.requirements for i in SETTINGS.chain(t)))
 
 DIFFERENCES = (
@@ -133,7 +134,7 @@ DIFFERENCES = (
         Side.DOCKER,
         (f"usr/local/lib/{SITE.split('/')[-2]}", SITE),
         "python3's script makes the folder that wheels go to",
-        targets=tuple(target for target in TARGETS if target not in _WITH_WHEELS),
+        targets=tuple(target for target in _WITH_PYTHON if target not in _WITH_WHEELS),
     ),
     Difference(
         Side.DOCKER,
@@ -157,6 +158,7 @@ DIFFERENCES = (
         Side.BOTH,
         ("usr/lib/python3*.pyc",),
         "Debian's scripts compile the standard library with times instead of hashes",
+        targets=_WITH_PYTHON,
     ),
     Difference(
         Side.BOTH,

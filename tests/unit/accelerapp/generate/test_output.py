@@ -105,7 +105,8 @@ def test_a_full_disk_leaves_the_old_output(
 
 def test_a_file_in_the_way_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match=r"cannot be written: .*; choose another folder") as caught:
+    said = r"cannot be written: .*; choose another folder"
+    with pytest.raises(OutputError, match=said) as caught:
         write(FILES, tmp_path / "file" / "lamp")
     assert not caught.value.full
     assert "\n" not in str(caught.value)
