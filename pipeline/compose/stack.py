@@ -23,6 +23,8 @@ FOLDER = ROOT / "deployment" / "docker"
 GPU, DEVELOPMENT = OVERLAYS
 REDIS_URL = "redis://redis:6379/0"
 LAST_LINES = 20
+# Compose moves the cursor, and services colour their lines: nothing for a report.
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 POLL_S = 0.3
 
 
@@ -245,7 +247,7 @@ def _explain(stack: Stack, service: Service, progress: Progress, runner: Runner)
         progress.say(f"{service.name}: health check: {_line(checks[-1]['Output'])}")
     logs = runner(commands.logs(stack.begin(), (service.name,), tail=LAST_LINES), env=stack.environ)
     for line in logs.stdout.splitlines()[-LAST_LINES:]:
-        progress.say(f"  {line}")
+        progress.say(f"  {_CONTROL.sub('', line)}")
 
 
 def _line(text: str) -> str:

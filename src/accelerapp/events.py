@@ -21,7 +21,7 @@ _log = logging.getLogger("accelerapp")
 QUEUE = 1000
 TIMEOUT_S = 2.0
 LONGEST_PAUSE_S = 10.0
-CHECK_PERIOD_S = 10.0
+CHECK_PERIOD_S = 3.0
 
 
 class Publisher:
