@@ -66,6 +66,13 @@ def types(session: nox.Session) -> None:
     session.run("mypy")
 
 
+@nox.session(tags=["check"])
+def fuzz(session: nox.Session) -> None:
+    """Requests made up from the service's OpenAPI document: every answer is one it describes."""
+    install(session, "fuzz.txt")
+    session.run("pytest", *(session.posargs or ["tests/fuzz"]))
+
+
 @nox.session(tags=["engine"])
 def docker(session: nox.Session) -> None:
     """The built images in a real engine, and in the tools that read them."""

@@ -138,6 +138,11 @@ class _Application(bottle.Bottle):  # type: ignore[misc]
             status = line[:3]
             return start_response(line, *rest)
 
+        try:
+            environ["PATH_INFO"].encode("latin-1").decode()
+        except UnicodeError:
+            # Bottle would drop the bytes that are not UTF-8, and find another path.
+            environ["PATH_INFO"] = "/-"
         start_s = time.perf_counter()
         self._metrics.in_progress.inc()
         try:

@@ -29,8 +29,8 @@ from accelerapp import cli, server, web
 
 create_app = web.create_app
 
-def create(settings, lifecycle):
-    app = create_app(settings, lifecycle)
+def create(*arguments, **options):
+    app = create_app(*arguments, **options)
     def slow():
         print("slow begins", file=sys.stderr, flush=True)
         sys.stdin.readline()

@@ -170,19 +170,31 @@ def test_head_is_get_without_the_body(client: Client, path: str) -> None:
 def test_other_methods_are_refused(client: Client, method: str) -> None:
     answer = client.ask("/info", method)
     assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")
-    assert answer.headers["Content-Type"] == "application/json"
-    assert json.loads(answer.body) == {"status": 405, "error": "Method Not Allowed"}
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert json.loads(answer.body) == {
+        "type": "about:blank",
+        "title": "Method Not Allowed",
+        "status": 405,
+        "detail": "use GET or HEAD",
+        "errors": [],
+    }
 
 
-@pytest.mark.parametrize("path", ["/", "/none", "/livez/", "/<script>", "/\xff"])
-def test_unknown_path_is_json_and_echoes_nothing(client: Client, path: str) -> None:
+@pytest.mark.parametrize("path", ["/none", "/livez/", "/<script>", "/\xff"])
+def test_unknown_path_is_a_problem_and_echoes_nothing(client: Client, path: str) -> None:
     answer = client.ask(path)
     assert answer.status == 404
-    assert answer.headers["Content-Type"] == "application/json"
-    assert json.loads(answer.body) == {"status": 404, "error": "Not Found"}
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert json.loads(answer.body) == {
+        "type": "about:blank",
+        "title": "Not Found",
+        "status": 404,
+        "detail": "see /openapi.json for what there is",
+        "errors": [],
+    }
 
 
-def test_an_exception_is_logged_and_answered_in_json(
+def test_an_exception_is_logged_and_answered_with_a_problem(
     client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken() -> None:
@@ -190,7 +202,9 @@ def test_an_exception_is_logged_and_answered_in_json(
 
     client.app.route("/broken", "GET", broken)
     answer = client.ask("/broken")
-    assert json.loads(answer.body) == {"status": 500, "error": "Internal Server Error"}
+    assert answer.status == 500
+    assert json.loads(answer.body)["title"] == "Internal Server Error"
+    assert "secret" not in answer.body
     assert "GET '/broken' failed" in caplog.text
     assert "the secret reason" in caplog.text
 
