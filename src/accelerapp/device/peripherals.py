@@ -176,7 +176,7 @@ TYPES: Mapping[str, PeripheralType] = {
             "Buzzer",
             "buzzer",
             (Channel("frequency", "int", "rw", "tone, 0 for silence", "Hz", 0, 10000),),
-            _signal(Ability.OUTPUT, Ability.PWM),
+            _signal(Ability.OUTPUT),
             wiring="a passive one, between the pin and ground",
         ),
         PeripheralType(

@@ -1,0 +1,4 @@
+# Stand-in for MicroPython's `onewire`.
+class OneWire:
+    def __init__(self, pin):
+        pass
