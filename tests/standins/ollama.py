@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -152,7 +153,8 @@ class _Handler(BaseHTTPRequestHandler):
         fault = self.server.fault
         for count, token in enumerate(self._tokens(text)):
             if count == 3 and fault == "drop":
-                self.connection.close()
+                self.connection.shutdown(socket.SHUT_RDWR)
+                self.close_connection = True
                 return
             if count == 3 and fault == "error":
                 self._chunk({"error": "an unknown error was encountered while running the model"})

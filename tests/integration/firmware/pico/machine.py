@@ -5,7 +5,7 @@ import struct
 
 class Pin:
     IN, OUT, PULL_UP = 0, 1, 2
-    held = {}
+    held = {}  # noqa: RUF012 - MicroPython has no typing
 
     def __init__(self, number, mode=0, pull=None, value=None):
         if not 0 <= number <= 28:
