@@ -116,7 +116,8 @@ def _esp32_pins() -> tuple[Pin, ...]:
         15: "it silences the boot log when low at reset",
     }
     pins = []
-    for number in (*range(20), 21, 22, 23, 25, 26, 27, *range(32, 40)):
+    # GPIO20, 24 and 28 to 31 do not exist, 37 and 38 are on no header.
+    for number in (*range(20), 21, 22, 23, 25, 26, 27, *range(32, 37), 39):
         abilities = set(_IN if number >= 34 else _DIGITAL | {Ability.PWM})
         if number in (0, 2, 4, *range(12, 16), *range(25, 28), *range(32, 40)):
             abilities.add(Ability.ANALOG)

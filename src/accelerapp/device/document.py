@@ -17,6 +17,14 @@ from json.decoder import scanstring  # type: ignore[attr-defined]
 from typing import Any, Literal, NoReturn
 
 import yaml
+
+try:
+    from yaml import CSafeLoader
+except ImportError:
+    raise ImportError(
+        "PyYAML is here without libyaml, and pure Python is too slow for what strangers send;"
+        " install its wheel (pip install --only-binary=:all: pyyaml)"
+    ) from None
 from yaml.events import (
     AliasEvent,
     DocumentStartEvent,
@@ -80,7 +88,7 @@ def _decode(text: str | bytes, max_bytes: int) -> str:
     else:
         data = text
     if len(data) > max_bytes:
-        _unreadable(f"the description has {len(data)} bytes; at most {max_bytes} are read")
+        _unreadable(f"the description has more than {max_bytes} bytes; describe one device")
     try:
         decoded = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -165,7 +173,7 @@ def _read_yaml(text: str) -> Node:
 
 def _events(text: str) -> Iterator[Any]:
     try:
-        yield from yaml.parse(text, Loader=yaml.CSafeLoader)
+        yield from yaml.parse(text, Loader=CSafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = (mark.line + 1, mark.column + 1) if mark else ()
