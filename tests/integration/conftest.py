@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 from pipeline.platforms import Platform
+from tests.integration.browser import Browser, Tab
 from tests.integration.building import ROOT, SETTINGS, BuiltImage, Checkout, read_image
 from tests.integration.debian_base import load_debian
 from tests.integration.registry import LocalRegistry, running_registry
@@ -302,3 +303,25 @@ def loaded_image(
         return image_id
 
     return load
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """Yield a running Chromium with a profile of its own."""
+    program = find_tool("chromium", unchecked="that pages work in a browser")
+    browser = Browser(program, tmp_path_factory.mktemp("chromium"))
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def tab(browser: Browser) -> Iterator[Tab]:
+    """Yield an empty tab whose complaints are kept."""
+    context = browser.call("Target.createBrowserContext")["browserContextId"]
+    target = browser.call("Target.createTarget", url="about:blank", browserContextId=context)
+    attached = browser.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)
+    tab = Tab(browser, attached["sessionId"])
+    for domain in ("Page", "Runtime", "Log", "Network", "Audits"):
+        tab.call(f"{domain}.enable")
+    yield tab
+    browser.call("Target.disposeBrowserContext", browserContextId=context)

@@ -17,7 +17,7 @@ from accelerapp.device.model import Peripheral
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """`peripheral` is the later one of those that are in each other's way.
+    """`peripheral` is the one to change, of those that are in each other's way.
 
     `role` is that of its pin, empty where it is not about one. With `refused` no firmware
     could do it; else it is something to know.
@@ -57,7 +57,7 @@ def _uno_timers(board: Board, peripherals: Sequence[Peripheral]) -> Iterator[Con
                 )
 
 
-# One timer, 12 pulses of at most 1.6 ms in the 20 ms of a round.
+# What the library attaches beyond them to the one timer, it ignores.
 _UNO_SERVOS = 12
 
 
@@ -73,8 +73,8 @@ def _uno_select(board: Board, peripherals: Sequence[Peripheral]) -> Iterator[Con
     users = [p for p in peripherals if p.bus is not None and p.bus.kind == "spi"]
     for peripheral in peripherals if users else ():
         for role, pin in peripheral.pins:
-            needs = {each.name: each.needs for each in peripheral.type.roles}[role]
-            if pin.label == "10" and Ability.OUTPUT not in needs | {Ability.PWM} & needs:
+            [needs] = [each.needs for each in peripheral.type.roles if each.name == role]
+            if pin.label == "10" and Ability.INPUT in needs:
                 yield Conflict(
                     peripheral,
                     role,
@@ -125,14 +125,12 @@ def _uno_interrupts(board: Board, peripherals: Sequence[Peripheral]) -> Iterator
 
 
 def _one_tone(board: Board, peripherals: Sequence[Peripheral]) -> Iterator[Conflict]:
-    first, *others = _driven_by(peripherals, "buzzer") or [None]
-    for buzzer in others:
-        assert first is not None
-        assert buzzer is not None
+    buzzers = _driven_by(peripherals, "buzzer")
+    for buzzer in buzzers[1:]:
         yield Conflict(
             buzzer,
             "",
-            f"{board.title} plays one tone at a time: silence {first.name.text!r} before"
+            f"{board.title} plays one tone at a time: silence {buzzers[0].name.text!r} before"
             f" {buzzer.name.text!r} plays",
             refused=False,
         )
@@ -156,12 +154,14 @@ def _esp32_channels(board: Board, peripherals: Sequence[Peripheral]) -> Iterator
 
 def _pico_slices(board: Board, peripherals: Sequence[Peripheral]) -> Iterator[Conflict]:
     """A slice has one frequency and two outputs, and pins that are 16 apart have the same one."""
-    slices: dict[int, list[tuple[Peripheral, Pin]]] = {}
-    for peripheral in _driven_by(peripherals, "pwm", "servo", "buzzer"):
-        pin = _pin(peripheral)
-        if pin is None:
-            continue
-        beside = slices.setdefault(_slice(pin), [])
+    users = [
+        (peripheral, pin)
+        for peripheral in _driven_by(peripherals, "pwm", "servo", "buzzer")
+        if (pin := _pin(peripheral)) is not None
+    ]
+    slices: dict[int, list[tuple[Peripheral, Pin]]] = {_slice(pin): [] for _, pin in users}
+    for peripheral, pin in users:
+        beside = slices[_slice(pin)]
         for other, taken in beside:
             driver = peripheral.type.driver
             same = taken.number % 2 == pin.number % 2

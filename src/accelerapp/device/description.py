@@ -5,8 +5,10 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable
+from functools import cached_property
 
 from accelerapp.device.boards import BOARDS, Ability, Board, Bus, Pin
+from accelerapp.device.conflicts import conflicts
 from accelerapp.device.document import (
     MAX_BYTES,
     DescriptionError,
@@ -24,7 +26,12 @@ __all__ = ["DescriptionError", "DescriptionInvalid", "DescriptionUnreadable", "l
 MAX_PERIPHERALS = 32
 MAX_DESCRIPTION = 500
 MAX_PROBLEMS = 50
+LONGEST_PIN = 8
 VERSION = r"(0|[1-9][0-9]{0,4})(\.(0|[1-9][0-9]{0,4})){2}"
+# Controls but the line feed, ends of lines that only some know, what turns the direction of
+# a text so that it does not look like what it is, and what is no character: a class for
+# Python and ECMAScript alike.
+UNPRINTABLE = r"\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff"
 
 _DEVICE_KEYS = ("name", "platform", "version", "description", "peripherals", "assist")
 _PERIPHERAL_KEYS = ("name", "type", "pin", "pins", "bus", "options")
@@ -60,13 +67,7 @@ class _Reading:
         parts = root.value
         name = self.name(parts.get("name"), "name")
         board = self.board(parts.get("platform"))
-        version = self.text(parts.get("version"), "version", "0.1.0")
-        if version is not None and not re.fullmatch(VERSION, version):
-            self.wrong(
-                f"{version!r:.40} is no version; write three numbers, such as 1.2.0",
-                "version",
-                parts["version"],
-            )
+        version = self.version(parts.get("version"))
         description = self.text(parts.get("description"), "description", "")
         if description is not None:
             self.description(description, parts.get("description"))
@@ -76,10 +77,10 @@ class _Reading:
             peripherals = self.peripherals(parts["peripherals"], board)
         if self.problems:
             self.problems.sort(key=lambda problem: (problem.line or 0, problem.column or 0))
-            rest = len(self.problems) - MAX_PROBLEMS
-            shown = self.problems[:MAX_PROBLEMS]
-            if rest > 0:
-                shown.append(Problem(f"and {rest} more problems"))
+            shown = self.problems
+            if len(shown) > MAX_PROBLEMS:
+                rest = len(shown) - MAX_PROBLEMS + 1
+                shown = [*shown[: MAX_PROBLEMS - 1], Problem(f"and {rest} more problems")]
             raise DescriptionInvalid(*shown)
         assert name is not None
         assert board is not None
@@ -89,6 +90,16 @@ class _Reading:
             name, board, version, description, peripherals, bool(assist), tuple(self.warnings)
         )
 
+    def version(self, node: Node | None) -> str | None:
+        if node is None:
+            return "0.1.0"
+        if isinstance(node.value, str) and re.fullmatch(VERSION, node.value):
+            return node.value
+        # `1.0` is a number: quotes alone would not make it right.
+        message = f"expected three numbers such as 1.2.0, found {_kind(node)}"
+        self.wrong(message, "version", node)
+        return None
+
     def description(self, text: str, node: Node | None) -> None:
         if node is None:
             return
@@ -96,9 +107,9 @@ class _Reading:
             self.wrong(
                 f"{len(text)} characters; at most {MAX_DESCRIPTION} are kept", "description", node
             )
-        if found := re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", text):
+        if found := re.search(f"[{UNPRINTABLE}]", text):
             self.wrong(
-                f"the control character U+{ord(found[0]):04X} cannot be kept; remove it",
+                f"the invisible character U+{ord(found[0]):04X} cannot be kept; remove it",
                 "description",
                 node,
             )
@@ -115,7 +126,7 @@ class _Reading:
                 self.problems.append(Problem(message, f"{prefix}{shown}", line, column))
         for key in required:
             if key not in node.value:
-                self.wrong(f"{key!r} is missing", field, node)
+                self.wrong(f"{key!r} is missing; {_MISSING.get(key, 'add it')}", field, node)
 
     def text(self, node: Node | None, field: str, default: str | None = None) -> str | None:
         if node is None:
@@ -166,9 +177,10 @@ class _Reading:
                 "peripherals",
                 node.value[MAX_PERIPHERALS],
             )
-        wiring = _Wiring(self, board)
+        wiring = _Wiring(self, board, node.value[:MAX_PERIPHERALS])
         names = _Names(self, node.value[:MAX_PERIPHERALS])
         found = []
+        places = {}
         for index, part in enumerate(node.value[:MAX_PERIPHERALS]):
             field = f"peripherals[{index}]"
             if not isinstance(part.value, dict):
@@ -176,7 +188,8 @@ class _Reading:
                 self.wrong(message, field, part)
             elif peripheral := self.peripheral(part, field, board, names, wiring):
                 found.append(peripheral)
-        wiring.finish(found)
+                places[peripheral.name.identifier] = (field, part)
+        wiring.finish(found, places)
         return tuple(found)
 
     def peripheral(
@@ -292,9 +305,10 @@ class _Names:
 class _Wiring:
     """Which pin is whose. A bus takes its pins once, for all that are on it."""
 
-    def __init__(self, reading: _Reading, board: Board | None) -> None:
+    def __init__(self, reading: _Reading, board: Board | None, parts: list[Node]) -> None:
         self._reading = reading
         self._board = board
+        self._parts = parts
         self._users: dict[str, tuple[str, str, Node]] = {}
         self._buses: dict[str, tuple[Bus, str, Node]] = {}
         self._addresses: dict[tuple[str, Value], tuple[str, int]] = {}
@@ -361,8 +375,10 @@ class _Wiring:
             return ()
         if len(roles) == 1:
             if several is not None:
+                given = several.value.values() if isinstance(several.value, dict) else ()
+                meant = [pin.label for pin in map(self._spelled, given) if pin is not None]
                 wrong(
-                    f"{kind.name} has one pin; write pin: {self._example(kind)}",
+                    f"{kind.name} has one pin; write pin: {[*meant, self._example(kind)][0]}",
                     f"{field}.pins",
                     several,
                 )
@@ -403,7 +419,7 @@ class _Wiring:
         if isinstance(node.value, bool) or not isinstance(node.value, int | str):
             wrong(f"expected a pin such as {self._example(kind)}, found {_kind(node)}", field, node)
             return None
-        pin = self.board.pin(node.value)
+        pin = self._spelled(node)
         if pin is None:
             wrong(
                 f"{self.board.title} has no pin {str(node.value)!r:.40};"
@@ -442,8 +458,8 @@ class _Wiring:
             self._reading.warn(f"pin {pin.label}: {pin.note}", field, node)
         return pin
 
-    def finish(self, peripherals: list[Peripheral]) -> None:
-        """What can be said only when all are there: pins of buses, and timers."""
+    def finish(self, peripherals: list[Peripheral], places: dict[str, tuple[str, Node]]) -> None:
+        """What can be said only when all are there: pins of buses, timers, memory."""
         for bus, user, _ in self._buses.values():
             for line, label in bus.pins:
                 pin = self.board.pin(label)
@@ -456,38 +472,53 @@ class _Wiring:
                         field,
                         node,
                     )
-        if self._board is not None and self.board.platform == "arduino":
-            self._uno_timers(peripherals)
-
-    def _uno_timers(self, peripherals: list[Peripheral]) -> None:
-        # Servo takes timer 1, which pins 9 and 10 need; tone() timer 2, that of 3 and 11.
-        for driver, labels in (("servo", ("9", "10")), ("buzzer", ("3", "11"))):
-            users = [p.name.text for p in peripherals if p.type.driver == driver]
-            for peripheral in peripherals:
-                if users and peripheral.type.driver == "pwm":
-                    label = peripheral.pins[0][1].label if peripheral.pins else ""
-                    if label in labels:
-                        _, field, node = self._users[label]
-                        self._reading.wrong(
-                            f"pin {label} of {self.board.title} has no PWM beside a {driver}"
-                            f" ({users[0]!r}), which takes its timer; choose another",
-                            field,
-                            node,
-                        )
+        if self._board is None:
+            return
+        for conflict in conflicts(self._board, peripherals):
+            say = self._reading.wrong if conflict.refused else self._reading.warn
+            if conflict.role:
+                _, field, node = self._users[dict(conflict.peripheral.pins)[conflict.role].label]
+            else:
+                field, node = places[conflict.peripheral.name.identifier]
+            say(conflict.message, field, node)
 
     def _example(self, kind: PeripheralType) -> str:
         fitting = self._fitting(kind.roles[0].needs)
         return fitting.partition(",")[0]
 
     def _fitting(self, needs: frozenset[Ability]) -> str:
-        """Pins that could be taken instead: those without a note first."""
+        """Pins that could be taken instead, the best ones first.
+
+        Nobody else has or wants them; those of buses and those with a note come last.
+        """
+        buses = {label for bus in self.board.buses for _, label in bus.pins}
         fitting = [
             pin
             for pin in self.board.pins
-            if needs <= pin.abilities and not pin.reserved and pin.label not in self._users
+            if needs <= pin.abilities and not pin.reserved and pin.label not in self._wanted
         ]
-        fitting.sort(key=lambda pin: bool(pin.note))
+        fitting.sort(key=lambda pin: (pin.label in buses, bool(pin.note)))
         return ", ".join(pin.label for pin in fitting[:6]) or "none: all that could are taken"
+
+    @cached_property
+    def _wanted(self) -> set[str]:
+        """The labels of all pins that are named anywhere."""
+        named = []
+        for part in self._parts:
+            if isinstance(part.value, dict):
+                named += [part.value[key] for key in ("pin", "pins") if key in part.value]
+        named += [
+            node for each in named if isinstance(each.value, dict) for node in each.value.values()
+        ]
+        pins = [self._spelled(node) for node in named]
+        return {pin.label for pin in pins if pin is not None}
+
+    def _spelled(self, node: Node) -> Pin | None:
+        """The pin that a value is; what is longer than any label is none, spaces or not."""
+        if isinstance(node.value, bool) or not isinstance(node.value, int | str):
+            return None
+        text = str(node.value)
+        return self.board.pin(text) if len(text) <= LONGEST_PIN else None
 
 
 def _kind(node: Node) -> str:
@@ -504,6 +535,12 @@ def _kind(node: Node) -> str:
     return "a list" if isinstance(value, list) else "a mapping"
 
 
+_MISSING = {
+    "name": "say what the device is called",
+    "platform": f"give {', '.join(BOARDS)}",
+    "peripherals": "list at least one",
+    "type": "give one, such as led",
+}
 _WORDS: dict[str, str] = {
     "bool": "true or false",
     "int": "a whole number",

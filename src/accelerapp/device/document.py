@@ -94,8 +94,9 @@ def _decode(text: str | bytes, max_bytes: int) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         _unreadable("a byte here is not UTF-8; save the file in UTF-8", line)
+    # U+0085, U+2028 and U+2029 end a line for libyaml, and for hardly any editor.
     if found := re.search(
-        r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", decoded
+        r"[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", decoded
     ):
         line, column = _place(decoded, found.start())
         _unreadable(f"the character U+{ord(found[0]):04X} cannot be read; remove it", line, column)
@@ -176,11 +177,19 @@ def _events(text: str) -> Iterator[Any]:
         yield from yaml.parse(text, Loader=CSafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        place = (mark.line + 1, mark.column + 1) if mark else ()
+        place = _before_end(text, mark.line + 1, mark.column + 1) if mark else ()
         reason = " ".join(part for part in (error.context, error.problem) if part)
         _unreadable(f"not YAML: {reason or 'cannot be read'}", *place)
     except yaml.YAMLError as error:
         _unreadable(f"not YAML: {' '.join(str(error).split())[:200]}")
+
+
+def _before_end(text: str, line: int, column: int) -> tuple[int, int]:
+    """A place that an editor can show: libyaml puts the end on a line of its own."""
+    lines = re.split(r"\r\n|\r|\n", text)
+    if not lines[-1]:
+        lines.pop()
+    return (line, column) if line <= len(lines) else (len(lines), len(lines[-1]) + 1)
 
 
 def _mark(event: Any) -> tuple[int, int]:

@@ -184,7 +184,7 @@ TYPES: Mapping[str, PeripheralType] = {
             "Servo",
             "servo",
             (Channel("angle", "int", "rw", "position", "°", 0, 180),),
-            _signal(Ability.PWM),
+            _signal(Ability.OUTPUT),
             options=(
                 Option("minimum_us", "int", 544, "pulse at 0°, in microseconds", 400, 1400),
                 Option("maximum_us", "int", 2400, "pulse at 180°, in microseconds", 1600, 2700),

@@ -10,7 +10,13 @@ import functools
 from typing import Any
 
 from accelerapp.device.boards import BOARDS
-from accelerapp.device.description import MAX_DESCRIPTION, MAX_PERIPHERALS, VERSION
+from accelerapp.device.description import (
+    LONGEST_PIN,
+    MAX_DESCRIPTION,
+    MAX_PERIPHERALS,
+    UNPRINTABLE,
+    VERSION,
+)
 from accelerapp.device.names import LONGEST
 from accelerapp.device.peripherals import TYPES, Option, PeripheralType
 
@@ -25,7 +31,7 @@ _PIN = {
     "minimum": 0,
     "maximum": 99,
     "minLength": 1,
-    "maxLength": 8,
+    "maxLength": LONGEST_PIN,
 }
 _KINDS = {"bool": "boolean", "int": "integer", "float": "number", "text": "string"}
 
@@ -50,7 +56,7 @@ def description_schema() -> dict[str, Any]:
             "description": {
                 "type": "string",
                 "maxLength": MAX_DESCRIPTION,
-                "pattern": r"^[^\x00-\x09\x0b-\x1f\x7f-\x9f]*$",
+                "pattern": f"^[^{UNPRINTABLE}]*$",
                 "default": "",
             },
             "assist": {

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from accelerapp.device.boards import BOARDS, Ability, Board, Pin
 from accelerapp.device.peripherals import TYPES, Option, PeripheralType
 
+PWM = ("pwm", "servo", "buzzer")
+
 
 def free_pins(board: Board) -> list[Pin]:
     """Pins that nothing keeps from being used, those of buses left out."""
@@ -21,6 +23,7 @@ def free_pins(board: Board) -> list[Pin]:
 def described(board: Board, kinds: list[PeripheralType]) -> dict[str, Any]:
     """A device with one of each kind; those that find no pin any more are left out."""
     left = free_pins(board)
+    slices: set[int] = set()
     peripherals: list[dict[str, Any]] = []
     taken: set[tuple[str, object]] = set()
     for kind in kinds:
@@ -29,6 +32,10 @@ def described(board: Board, kinds: list[PeripheralType]) -> dict[str, Any]:
             needs = role.needs | ({Ability.PULL_UP} if kind.name == "button" else set())
             # The least able pin that will do: the able ones are few.
             fitting = [p for p in left if needs <= p.abilities and p not in chosen.values()]
+            if board.platform == "raspberry-pi" and kind.driver in PWM:
+                # Two pins, and those 16 further on, have one PWM.
+                fitting = [p for p in fitting if p.number // 2 % 8 not in slices]
+                slices.update(p.number // 2 % 8 for p in fitting[:1])
             if fitting:
                 chosen[role.name] = min(fitting, key=lambda pin: len(pin.abilities))
         address = kind.option("address")

@@ -122,8 +122,11 @@ def test_a_pin_with_a_story_is_a_warning() -> None:
         (of("  - {type: led, pin: 4}").replace("name: x", "name: ../x"), "line 1, name: '../x'"),
         (of("  - {type: led, pin: 4}").replace("name: x", "name: class"), "keyword of C++ and Py"),
         (of("  - {type: led, pin: 4}").replace("name: x", "name: 12"), "put it in quotes"),
-        (of("  - {type: led, pin: 4}") + "\nversion: 1.0", "expected text, found 1.0; put it in"),
-        (of("  - {type: led, pin: 4}") + "\nversion: v1", "three numbers, such as 1.2.0"),
+        (
+            of("  - {type: led, pin: 4}") + "\nversion: 1.0",
+            "expected three numbers such as 1.2.0, found 1.0",
+        ),
+        (of("  - {type: led, pin: 4}") + "\nversion: v1", "such as 1.2.0, found text 'v1'"),
         (of("  - {type: led, pin: 4}") + "\nassist: yes", "expected true or false, found text"),
         (
             of("  - {type: led, pin: 4}") + f"\ndescription: {'x' * (MAX_DESCRIPTION + 1)}",

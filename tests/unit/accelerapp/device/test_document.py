@@ -103,7 +103,7 @@ def test_places_in_json() -> None:
         ("a: \x00", "line 1: the character U+0000"),
         ("a: 1\nb: \x1b[2J", "line 2: the character U+001B"),
         ("a: \ud800", "half a surrogate"),
-        ("x" * (MAX_BYTES + 1), "at most"),
+        ("x" * (MAX_BYTES + 1), f"more than {MAX_BYTES} bytes"),
     ],
 )
 def test_what_is_not_read_says_where_and_why(text: str | bytes, reason: str) -> None:
