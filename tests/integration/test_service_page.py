@@ -180,7 +180,8 @@ def test_a_generated_panel_simulates_its_device(tab: Tab, tmp_path: Path) -> Non
     assert text_of(tab, "state")
     click(tab, "Simulate")
     state(tab, "no device is connected.")
-    tab.wait_until("![...document.querySelectorAll('output')].some((o) => o.textContent === '\\u2013')")
+    shown = "[...document.querySelectorAll('output')]"
+    tab.wait_until(f"!{shown}.some((o) => o.textContent === '\\u2013')")
     assert tab.evaluate("document.querySelectorAll('p b').length") == 0
     tab.evaluate(
         "(() => { const box = document.querySelector('input[type=checkbox]'); box.click(); })()"

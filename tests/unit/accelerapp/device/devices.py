@@ -32,14 +32,21 @@ def described(board: Board, kinds: list[PeripheralType]) -> dict[str, Any]:
             needs = role.needs | ({Ability.PULL_UP} if kind.name == "button" else set())
             # The least able pin that will do: the able ones are few.
             fitting = [p for p in left if needs <= p.abilities and p not in chosen.values()]
-            if board.platform == "raspberry-pi" and kind.driver in PWM:
+            shared = board.platform == "raspberry-pi" and kind.driver in PWM
+            if shared:
                 # Two pins, and those 16 further on, have one PWM.
                 fitting = [p for p in fitting if p.number // 2 % 8 not in slices]
-                slices.update(p.number // 2 % 8 for p in fitting[:1])
             if fitting:
                 chosen[role.name] = min(fitting, key=lambda pin: len(pin.abilities))
+            if shared and fitting:
+                slices.add(chosen[role.name].number // 2 % 8)
         address = kind.option("address")
         if len(chosen) < len(kind.roles) or (address and (kind.bus, address.default) in taken):
+            continue
+        # Of the Uno's memory a display leaves enough for one strip.
+        if board.platform == "arduino" and any(
+            p["type"] == kind.name == "neopixel" for p in peripherals
+        ):
             continue
         left = [pin for pin in left if pin not in chosen.values()]
         if address:
@@ -58,7 +65,9 @@ def one_of(kind: PeripheralType, board: Board) -> dict[str, Any]:
     return described(board, [kind])
 
 
-def _value(option: Option) -> st.SearchStrategy[Any]:
+def _value(option: Option, board: Board) -> st.SearchStrategy[Any]:
+    if option.name == "count" and board.platform == "arduino":
+        return st.integers(1, 16)
     if option.choices:
         return st.sampled_from(option.choices)
     if option.kind == "bool":
@@ -79,7 +88,7 @@ def descriptions(draw: st.DrawFn) -> dict[str, Any]:
         if draw(st.booleans()):
             part["name"] = f"{draw(st.sampled_from(['my thing', 'A', 'x-y']))} {index}"
         options = {
-            option.name: draw(_value(option))
+            option.name: draw(_value(option, board))
             for option in TYPES[part["type"]].options
             # Addresses and pulls depend on what else is there.
             if option.name not in ("address", "pull") and draw(st.booleans())
