@@ -101,6 +101,6 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def soak(session: nox.Session) -> None:
-    """The monitor under fire for ten minutes: threads, descriptors and memory stay flat."""
+    """The monitor or the service under load for ten minutes: memory and threads stay flat."""
     install(session, "test.txt")
     session.run("python", "-m", "benchmarks.soak", *session.posargs)

@@ -1,4 +1,4 @@
-"""`nox -s bench [-- NAME …]`: build, push, floor, start, buildkit, monitor; by default all."""
+"""`nox -s bench [-- NAME …]`: build, push, floor, start, buildkit, monitor, service."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from benchmarks.builder import Builder
 from benchmarks.monitor import bench_monitor
 from benchmarks.pairs import measure, repeat
 from benchmarks.registry import large_layout, registry
+from benchmarks.service import bench_service
 from pipeline.platforms import Platform
 from pipeline.report import print_table
 
@@ -161,7 +162,10 @@ BENCHMARKS: Mapping[str, Callable[[Builder, int], None]] = {
     "buildkit": bench_buildkit,
 }
 # Of what is not built, so that it needs no builder.
-OTHERS: Mapping[str, Callable[[int], None]] = {"monitor": bench_monitor}
+OTHERS: Mapping[str, Callable[[int], None]] = {
+    "monitor": bench_monitor,
+    "service": bench_service,
+}
 
 
 def main() -> None:

@@ -1,4 +1,6 @@
-"""`nox -s soak [-- --minutes 10]`: the monitor under fire for a while; does it stay as it was?
+"""`nox -s soak [-- [service] --minutes 10]`: under fire for a while; does it stay as it was?
+
+The service at half of what it can (`benchmarks/service.py`), or the monitor:
 
 An Ollama that hangs, a Redis whose packets are dropped, 50 clients, and bad ones that come
 and go. Exit code 1 when threads, descriptors or memory have grown, or answers were late.
@@ -30,6 +32,7 @@ from benchmarks.monitor import (
     started,
     status_number,
 )
+from benchmarks.service import soak_service
 from pipeline.report import print_table
 
 WARM_UP_S = 30.0
@@ -208,10 +211,17 @@ def main() -> None:
     """Soak for as long as the arguments say."""
     parser = argparse.ArgumentParser(prog="nox -s soak --")
     parser.add_argument("--minutes", type=float, default=10, help="at least 1 (default: 10)")
-    minutes = parser.parse_args().minutes
-    if minutes < 1:
+    parser.add_argument(
+        "what",
+        nargs="?",
+        choices=("monitor", "service"),
+        default="monitor",
+        help="default: monitor",
+    )
+    given = parser.parse_args()
+    if given.minutes < 1:
         parser.error("--minutes: at least 1")
-    if not soak(minutes):
+    if not (soak if given.what == "monitor" else soak_service)(given.minutes):
         sys.exit(1)
     print("as it was")
 

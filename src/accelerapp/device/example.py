@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from accelerapp.device.boards import BOARDS
 from accelerapp.device.peripherals import TYPES
 
 _PERIPHERALS = {
-    "arduino": ("13", "2", "9", "A0", "7"),
+    "arduino": ("8", "2", "9", "A0", "7"),
     "esp32": ("GPIO4", "GPIO13", "GPIO16", "GPIO34", "GPIO17"),
     "raspberry-pi": ("GP15", "GP14", "GP16", "GP26", "GP17"),
 }
@@ -18,6 +20,10 @@ def example(platform: str = "esp32") -> str:
     lamp, button, fan, soil, air = _PERIPHERALS[platform]
     bus = board.buses_of("i2c")[0]
     lines = ", ".join(f"{line.upper()} {label}" for line, label in bus.pins)
+    known = f"There are {', '.join(TYPES)}."
+    types = textwrap.fill(
+        known, 96, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False
+    )
     others = ", ".join(name for name in BOARDS if name != platform)
     return f"""\
 # A device, as `accelerapp generate` and POST /v1/generate take it.
@@ -27,8 +33,7 @@ version: 0.1.0
 description: Keeps an eye on the tomatoes.
 
 # Each has a type, and a name of your choice; types without a name are called by their type.
-# There are {", ".join(list(TYPES)[:12])},
-# {", ".join(list(TYPES)[12:])}.
+{types}
 peripherals:
   - name: lamp
     type: led

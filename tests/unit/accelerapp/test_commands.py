@@ -106,7 +106,7 @@ def test_problems_are_lines_with_file_line_and_field(shell: Shell, command: str)
     [
         ("none.yaml", None, "none.yaml cannot be read: No such file"),
         (".", None, ". cannot be read: Is a directory"),
-        ("d.yaml", b"[", "d.yaml, line 2: not YAML"),
+        ("d.yaml", b"[", "d.yaml, line 1: not YAML"),
         ("d.yaml", b"\xff", "d.yaml, line 1: a byte here is not UTF-8"),
         ("d.json", LAMP.encode(), "d.json, line 1: not JSON"),
         ("d.yaml", b"x" * 70_000, "d.yaml, the description has"),
