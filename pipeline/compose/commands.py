@@ -66,7 +66,7 @@ def config(
 def up(begin: tuple[str, ...], *, build: bool = False) -> tuple[str, ...]:
     # Not --wait: it says neither what it waits for nor why it gave up.
     how = ("--build",) if build else ("--no-build",)
-    return (*begin, "up", "--detach", "--remove-orphans", "--quiet-pull", *how)
+    return (*begin, "up", "--detach", "--remove-orphans", *how)
 
 
 def down(begin: tuple[str, ...], *, volumes: bool = False) -> tuple[str, ...]:

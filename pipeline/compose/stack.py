@@ -182,8 +182,15 @@ def up(
     commands.required(runner)
     check_free(stack.published(), runner, stack.project)
     printed: list[str] = []
-    with progress.step("start"):
-        code = streamer(commands.up(stack.begin(), build=build), printed.append, env=stack.environ)
+    with progress.step("start") as step:
+
+        def show(line: str) -> None:
+            printed.append(line)
+            # A pull or a build takes minutes: what it is at is said beside the bar.
+            step.note(_line(_CONTROL.sub("", line))[:60])
+
+        code = streamer(commands.up(stack.begin(), build=build), show, env=stack.environ)
+        step.note("")
     if code:
         _say_why(stack, progress, runner)
         raise _failed("docker compose up", "\n".join(printed))

@@ -27,8 +27,9 @@ HARDENED = {
     "cap_drop": ["ALL"],
     "security_opt": ["no-new-privileges"],
 }
-# A service is an image with a health check of its own.
-SERVICES = tuple(name for name in TARGETS if SETTINGS.merged(name).healthcheck)
+# A service is an image with a health check of its own; Redis, which speaks no HTTP, has its
+# own tests below.
+SERVICES = tuple(name for name in TARGETS if SETTINGS.merged(name).healthcheck and name != "redis")
 HEALTH_PATHS = ("/livez", "/health")
 START_TIMEOUT_S = 60
 PYTHON = "/usr/bin/python3"
@@ -321,3 +322,34 @@ def test_development_s_checkers_start(workshop: Container, check: str) -> None:
     tool = check.split()[0]
     assert execute(workshop, tool, "--version").startswith(tool)
     execute(workshop, "bash", "-ec", f"cd /tmp && {check}")
+
+
+@pytest.mark.parametrize("platform", PLATFORMS, ids=lambda p: p.architecture)
+def test_redis_keeps_what_it_acknowledged(
+    platform: Platform, loaded_image: LoadedImage, run_image: RunImage
+) -> None:
+    check = {"interval": 1_000_000_000, "timeout": 30_000_000_000}
+    image_id = loaded_image("redis", platform)
+    with run_image(image_id, platform, healthcheck=check, **HARDENED) as container:
+
+        def healthy() -> bool:
+            container.reload()
+            return bool(container.attrs["State"]["Health"]["Status"] == "healthy")
+
+        def cli(*argv: str) -> str:
+            return execute(container, "/usr/bin/redis-cli", "-e", *argv).strip()
+
+        until(healthy, container)
+        number = cli("XADD", "made", "*", "device", "lamp")
+        assert cli("CONFIG", "GET", "appendonly").split() == ["appendonly", "yes"]
+        assert cli("CONFIG", "GET", "maxmemory-policy").split()[1] == "noeviction"
+        [(_, uid)] = container.top(ps_args="-eo pid,uid")["Processes"]
+        assert uid == "1000"
+        for program in ("/bin/sh", "/usr/bin/python3"):
+            assert container.exec_run([program, "-c", "true"])[0] != 0
+        container.stop(timeout=30)
+        container.reload()
+        assert container.attrs["State"]["ExitCode"] == 0, container.logs().decode()
+        container.start()
+        until(healthy, container)
+        assert number in cli("XRANGE", "made", "-", "+")
