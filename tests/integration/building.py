@@ -24,6 +24,10 @@ from pipeline.settings import Settings, read_settings
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS: Settings = read_settings(ROOT)
 TARGETS = tuple(SETTINGS.images)
+# What is built on the image with Python; Redis's has none.
+PYTHON_TARGETS = tuple(
+    name for name in TARGETS if any(image.name == "base" for image in SETTINGS.chain(name))
+)
 PLATFORMS = SETTINGS.platforms
 BUILD_TIMEOUT_S = 900
 

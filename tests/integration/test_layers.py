@@ -18,6 +18,7 @@ import pytest
 from pipeline.platforms import Platform
 from tests.integration.building import (
     PLATFORMS,
+    PYTHON_TARGETS,
     SETTINGS,
     TARGETS,
     BuiltImage,
@@ -46,6 +47,11 @@ NEED_A_SHELL = {"/bin/sh", "/bin/bash", "/usr/bin/env"}
 every_image = pytest.mark.parametrize(
     ("target", "platform"),
     [(target, platform) for target in TARGETS for platform in PLATFORMS],
+    ids=lambda value: value if isinstance(value, str) else value.architecture,
+)
+every_python_image = pytest.mark.parametrize(
+    ("target", "platform"),
+    [(target, platform) for target in PYTHON_TARGETS for platform in PLATFORMS],
     ids=lambda value: value if isinstance(value, str) else value.architecture,
 )
 
@@ -272,7 +278,7 @@ print(json.dumps([modules, wrong]))
 """
 
 
-@every_image
+@every_python_image
 def test_every_module_has_bytecode_that_its_own_python_takes(
     fresh: Path, loaded_image: LoadedImage, run_image: RunImage, target: str, platform: Platform
 ) -> None:
@@ -286,7 +292,7 @@ def test_every_module_has_bytecode_that_its_own_python_takes(
     assert not wrong
 
 
-@every_image
+@every_python_image
 def test_python_loads_bytecode_and_compiles_nothing(
     loaded_image: LoadedImage, run_image: RunImage, target: str, platform: Platform
 ) -> None:
@@ -328,7 +334,7 @@ print(json.dumps(read))
 """
 
 
-@every_image
+@every_python_image
 def test_linker_cache_is_what_ldconfig_makes(
     loaded_image: LoadedImage, run_image: RunImage, target: str, platform: Platform
 ) -> None:

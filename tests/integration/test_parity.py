@@ -16,7 +16,7 @@ import pytest
 from pipeline.contents import ImageContents, read_contents
 from pipeline.oci.tree import Node
 from pipeline.platforms import Platform
-from tests.integration.building import PLATFORMS, SETTINGS, TARGETS
+from tests.integration.building import PLATFORMS, PYTHON_TARGETS, SETTINGS, TARGETS
 
 HOST = Platform.host()
 # Emulation takes minutes for every package that is installed: one image, the one that is shipped.
@@ -64,7 +64,6 @@ class Difference:
         )
 
 
-_WITH_PYTHON = tuple(target for target in TARGETS if target != "redis")
 _WITH_WHEELS = tuple(t for t in TARGETS if any(i.requirements for i in SETTINGS.chain(t)))
 
 DIFFERENCES = (
@@ -134,7 +133,7 @@ DIFFERENCES = (
         Side.DOCKER,
         (f"usr/local/lib/{SITE.split('/')[-2]}", SITE),
         "python3's script makes the folder that wheels go to",
-        targets=tuple(target for target in _WITH_PYTHON if target not in _WITH_WHEELS),
+        targets=tuple(target for target in PYTHON_TARGETS if target not in _WITH_WHEELS),
     ),
     Difference(
         Side.DOCKER,
@@ -158,7 +157,7 @@ DIFFERENCES = (
         Side.BOTH,
         ("usr/lib/python3*.pyc",),
         "Debian's scripts compile the standard library with times instead of hashes",
-        targets=_WITH_PYTHON,
+        targets=PYTHON_TARGETS,
     ),
     Difference(
         Side.BOTH,
@@ -268,14 +267,13 @@ def test_files_differ_only_where_it_is_known_why(pair: Pair) -> None:
     assert not gone, f"listed, and does not differ any more: {gone}"
 
 
+OWN = (f"{SITE}/accelerapp/", f"{SITE}/monitoring/", "app", "etc/accelerapp/")
+
+
 def test_the_application_s_files_are_the_same_to_the_byte(pair: Pair) -> None:
     # Not a matter of the list above: what is deployed is the same, bytecode and all.
     ours, theirs = (
-        {
-            path: node
-            for path, node in contents.files.items()
-            if path.startswith((f"{SITE}/accelerapp/", f"{SITE}/monitoring/", "app/", "app"))
-        }
+        {path: node for path, node in contents.files.items() if path.startswith(OWN)}
         for contents in (pair.daemonless, pair.docker)
     )
     assert theirs == ours

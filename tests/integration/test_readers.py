@@ -14,6 +14,7 @@ import pytest
 from pipeline.platforms import Platform
 from tests.integration.building import (
     PLATFORMS,
+    PYTHON_TARGETS,
     ROOT,
     SETTINGS,
     TARGETS,
@@ -33,6 +34,11 @@ SCHEMAS = ROOT / "tests" / "data" / "oci-schemas"
 every_image = pytest.mark.parametrize(
     ("target", "platform"),
     [(target, platform) for target in TARGETS for platform in PLATFORMS],
+    ids=lambda value: value if isinstance(value, str) else value.architecture,
+)
+every_python_image = pytest.mark.parametrize(
+    ("target", "platform"),
+    [(target, platform) for target in PYTHON_TARGETS for platform in PLATFORMS],
     ids=lambda value: value if isinstance(value, str) else value.architecture,
 )
 every_platform = pytest.mark.parametrize("platform", PLATFORMS, ids=lambda p: p.architecture)
@@ -285,7 +291,7 @@ def test_syft_lists_exactly_what_is_locked(
     assert {kind for kind, _ in others} <= {"binary", "rust-crate"}, others
 
 
-@every_image
+@every_python_image
 def test_trivy_finds_the_vulnerable_packages_of_the_base(
     scan: Callable[[BuiltImage], Any], image_of: ImageOf, target: str, platform: Platform
 ) -> None:
