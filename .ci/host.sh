@@ -35,7 +35,7 @@ client=/usr/bin/docker
 # Prometheus, which brings promtool, is for the tests to start as well.
 packages=(docker.io iptables qemu-user-static skopeo umoci docker-registry
   podman crun conmon fuse-overlayfs mmdebstrap arch-test prometheus chromium redis-server
-  gcc g++ gcc-avr avr-libc arduino-core-avr simavr libsimavr-dev libelf-dev)
+  gcc g++ gcc-avr avr-libc arduino-core-avr simavr libsimavr-dev libelf-dev libffi8)
 # Out of the next Debian's packages, because this one has none of them: programs
 # that need only a C library; MicroPython needs a newer one, and gets it. They are unpacked
 # into the folder, never installed.
