@@ -275,7 +275,7 @@ peripherals:
   - {name: lamp, type: led, pin: 15}
   - {name: door, type: button, pin: 14}
   - {name: fan, type: pwm, pin: 13}
-  - {name: horn, type: buzzer, pin: 12}
+  - {name: horn, type: buzzer, pin: 2}
   - {name: arm, type: servo, pin: 11}
   - {name: strip, type: neopixel, pin: 10}
   - {name: knob, type: potentiometer, pin: GP26}
