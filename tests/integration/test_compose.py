@@ -81,7 +81,8 @@ def images(
         'ENTRYPOINT ["/usr/bin/ollama"]\nCMD ["serve"]\n'
     )
     name = f"ollama-stand-in:{uuid.uuid4().hex[:8]}"
-    docker_engine.images.build(path=str(context), tag=name)
+    # Without `rm` the builder's own containers stay, and keep images that hang on ours.
+    docker_engine.images.build(path=str(context), tag=name, rm=True, forcerm=True)
     yield name
     docker_engine.images.remove(name, force=True)
 
