@@ -2,7 +2,18 @@
 
 from invoke import Collection
 
-from pipeline.tasks import compare, compose, dockerfile, images, load, machine, monitor, ship, tags
+from pipeline.tasks import (
+    compare,
+    compose,
+    dockerfile,
+    images,
+    load,
+    machine,
+    monitor,
+    ship,
+    tags,
+    trust,
+)
 
 namespace = Collection(
     images.build,
@@ -15,6 +26,7 @@ namespace = Collection(
     tags.tags,
     compare.diff,
     dockerfile.dockerfile,
+    trust.sbom,
     compose.collection,
     monitor.monitor,
     machine.cache,

@@ -16,6 +16,9 @@ import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from email.message import Message
+from email.parser import HeaderParser
+from email.policy import compat32
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +33,7 @@ from pipeline.oci.image import (
     image_from_documents,
 )
 from pipeline.oci.layout import blob_path
-from pipeline.oci.tree import LayerTree, Node, Tree, read_layer, stack
+from pipeline.oci.tree import Keep, LayerTree, Node, Tree, read_layer, stack
 from pipeline.platforms import Platform
 from pipeline.sources.debian.control import paragraphs
 
@@ -97,7 +100,9 @@ class ImageContents:
 class LayerReader:
     """Reads layers, those that it has read before only once."""
 
-    def __init__(self) -> None:
+    def __init__(self, keep: Keep | None = None) -> None:
+        """`keep` says which files' contents are wanted: those that name packages, by default."""
+        self._keep = keep or tells_packages
         self._read: dict[tuple[str, str], LayerTree] = {}
 
     def __call__(self, stored: StoredLayer) -> LayerTree:
@@ -106,7 +111,7 @@ class LayerReader:
         key = (layer.digest, layer.diff_id)
         if key in self._read and self._is_whole(stored):
             return self._read[key]
-        found = self._read[key] = read_layer(layer, stored.path, _wanted)
+        found = self._read[key] = read_layer(layer, stored.path, self._keep)
         return found
 
     def _is_whole(self, stored: StoredLayer) -> bool:
@@ -116,7 +121,7 @@ class LayerReader:
             return False
 
 
-def _wanted(path: str) -> int:
+def tells_packages(path: str) -> int:
     """Return how much of a file's content tells which packages there are."""
     if path == _STATUS or posixpath.dirname(path) == _STATUS_FOLDER:
         return _STATUS_LIMIT_BYTES
@@ -200,6 +205,16 @@ def _without_empty(document: Mapping[str, Any]) -> dict[str, Any]:
 def _debian_packages(tree: Tree, platform: Platform) -> dict[str, str]:
     """Return what dpkg, or a distroless image's status.d, says is installed."""
     found: dict[str, str] = {}
+    for _, fields in debian_paragraphs(tree):
+        architecture = fields.get("architecture", "all")
+        foreign = architecture not in ("all", platform.debian)
+        name = fields["package"] + (f":{architecture}" if foreign else "")
+        found[name] = fields.get("version", "")
+    return dict(sorted(found.items()))
+
+
+def debian_paragraphs(tree: Tree) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield path and control fields of each installed Debian package; raises `ImageInvalid`."""
     for path in sorted(tree.contents):
         if path != _STATUS and posixpath.dirname(path) != _STATUS_FOLDER:
             continue
@@ -210,35 +225,31 @@ def _debian_packages(tree: Tree, platform: Platform) -> dict[str, str]:
         try:
             for fields in paragraphs(tree.contents[path].decode("utf-8", "replace")):
                 status = fields.get("status", "install ok installed").split()
-                if status[-1:] != ["installed"] or "package" not in fields:
-                    continue
-                architecture = fields.get("architecture", "all")
-                foreign = architecture not in ("all", platform.debian)
-                name = fields["package"] + (f":{architecture}" if foreign else "")
-                found[name] = fields.get("version", "")
+                if status[-1:] == ["installed"] and "package" in fields:
+                    yield path, fields
         except ArchiveMalformed as error:
             raise ImageInvalid(f"/{path} cannot be read: {error.message}") from None
-    return dict(sorted(found.items()))
 
 
 def _python_packages(tree: Tree) -> dict[str, str]:
-    """Return what is installed in folders that Python imports from (PEP 376)."""
     from packaging.utils import canonicalize_name
 
     found: dict[str, set[str]] = {}
-    for path, content in tree.contents.items():
-        if not _METADATA.fullmatch(path):
-            continue  # What a package brings along for itself (_vendor) is not installed.
-        fields: dict[str, str] = {}
-        for line in content.decode("utf-8", "replace").splitlines():
-            name, colon, value = line.partition(":")
-            if not colon:
-                break
-            fields.setdefault(name.lower(), value.strip())
-        if "name" in fields:
-            versions = found.setdefault(canonicalize_name(fields["name"]), set())
-            versions.add(fields.get("version", ""))
+    for _, message in python_metadata(tree):
+        versions = found.setdefault(canonicalize_name(message["Name"]), set())
+        versions.add(message.get("Version", ""))
     return {name: ", ".join(sorted(versions)) for name, versions in sorted(found.items())}
+
+
+def python_metadata(tree: Tree) -> Iterator[tuple[str, Message]]:
+    """Yield path and metadata of what is installed where Python imports from (PEP 376)."""
+    parser = HeaderParser(policy=compat32)
+    for path, content in sorted(tree.contents.items()):
+        # What a package brings along for itself (_vendor) is not installed.
+        if _METADATA.fullmatch(path):
+            message = parser.parsestr(content.decode("utf-8", "replace"))
+            if message["Name"]:
+                yield path, message
 
 
 # Images on disk.

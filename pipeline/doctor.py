@@ -39,6 +39,7 @@ _LIBRARIES: Mapping[str, tuple[bool, str]] = {
     "platformdirs": (True, "finding the cache"),
     "pyproject-hooks": (True, "building the project's wheel"),
     "pysequoia": (False, "'invoke lock': checking Debian's signatures"),
+    "packageurl-python": (False, "'invoke sbom': the names of packages"),
     "jsonschema": (False, "'invoke compose.check': the Compose specification"),
     "ruamel.yaml": (False, "'invoke compose.check': reading Compose files"),
     "rich": (False, "progress bars on a terminal"),

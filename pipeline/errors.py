@@ -338,6 +338,16 @@ class SmokeFailed(PipelineError):
     exit_code = 84
 
 
+# Trust: 90-99.
+
+
+class PackagesDiffer(PipelineError):
+    """Lists of an image's packages that should be equal and are not: the lock's, the image's,
+    a scanner's."""
+
+    exit_code = 90
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return "did you mean 'x'? " for the known name closest to `name`, or ""."""
     match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)

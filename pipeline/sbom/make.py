@@ -1,0 +1,175 @@
+"""`invoke sbom`: the inventories of built images, written beside their layouts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline import commands
+from pipeline.atomic import write_atomically
+from pipeline.contents import LayerReader, StoredImage, layout_images, missing_platform
+from pipeline.errors import ImageMissing, OptionInvalid, nearest
+from pipeline.lock import read_lock
+from pipeline.oci.layout import open_layout, platform_folder
+from pipeline.platforms import Platform
+from pipeline.process import Runner, run
+from pipeline.report import Progress
+from pipeline.sbom import crosscheck
+from pipeline.sbom.cyclonedx import cyclonedx
+from pipeline.sbom.inventory import Inventory, counts, from_lock, keep, read_inventory
+from pipeline.sbom.spdx import spdx
+from pipeline.settings import LOCK, Settings, read_settings
+
+FORMATS: Mapping[str, tuple[str, Callable[[Inventory], bytes]]] = {
+    "cyclonedx": ("cdx.json", cyclonedx),
+    "spdx": ("spdx.json", spdx),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SbomRequest:
+    """The flags of `invoke sbom`."""
+
+    targets: Sequence[str] = ()
+    platforms: Sequence[str] = ()
+    formats: Sequence[str] = ()
+    images: Path | None = None
+    output: Path | None = None
+    check: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sbom:
+    """One document, and where it is."""
+
+    target: str
+    platform: Platform
+    digest: str
+    """Of the image's manifest."""
+    format: str
+    path: Path
+    packages: Mapping[str, int]
+    """The number of packages by ecosystem: `deb`, `pypi`."""
+    locked: bool
+    """Whether the lock names the image, and so its packages' digests."""
+    checked: tuple[str, ...]
+    """The scanners that found the same packages."""
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report for programs."""
+        return {
+            "target": self.target,
+            "platform": str(self.platform),
+            "digest": self.digest,
+            "format": self.format,
+            "path": str(self.path),
+            "packages": dict(self.packages),
+            "locked": self.locked,
+            "checked": list(self.checked),
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def make_sboms(
+    request: SbomRequest, progress: Progress, *, root: Path | None = None, runner: Runner = run
+) -> tuple[Sbom, ...]:
+    """Write a document for each image, platform and format that is asked for.
+
+    Raises `ImageMissing`, `ImageInvalid`, `PackagesDiffer` and the errors of the lock; with
+    several documents, all are made before the first is written.
+    """
+    settings = read_settings(root or commands.ROOT)
+    formats = _formats(request.formats)
+    layouts = _layouts(request, settings)
+    lock = read_lock(settings.root / LOCK, LOCK)
+    read = LayerReader(keep)
+    made: list[tuple[Sbom, bytes]] = []
+    for target, layout in layouts.items():
+        folder = request.output or layout.parent
+        for image in _images(layout, request.platforms):
+            begin = time.monotonic()
+            name = open_layout(layout).repository or settings.name
+            found = read_inventory(layout, image, name, target, commands.builder_cache(), read)
+            locked = target in settings.images
+            if locked:
+                found = from_lock(found, settings, lock, _project(settings, target))
+            seconds = time.monotonic() - begin
+            view = layout / platform_folder(image.platform)
+            checked = crosscheck.SCANNERS if request.check else ()
+            for scanner in checked:
+                title = f"{scanner} {target} {image.platform.architecture}"
+                with progress.step(title) as step:
+                    step.note(f"{crosscheck.check(found, view, scanner, runner)} packages")
+            for format in formats:
+                suffix, write = FORMATS[format]
+                begin = time.monotonic()
+                data = write(found)
+                path = folder / f"{layout.name}-{platform_folder(image.platform)}.{suffix}"
+                report = Sbom(
+                    target=target,
+                    platform=image.platform,
+                    digest=image.digest,
+                    format=format,
+                    path=path,
+                    packages=counts(found.components),
+                    locked=locked,
+                    checked=checked,
+                    seconds=seconds + time.monotonic() - begin,
+                )
+                made.append((report, data))
+    for report, data in made:
+        write_atomically(report.path, data)
+    return tuple(report for report, _ in made)
+
+
+def _project(settings: Settings, target: str) -> str | None:
+    """Return the name of the wheel that is built here, where the image has it."""
+    if not any(image.project for image in settings.chain(target)):
+        return None
+    project = commands.project_of(settings)
+    name = project.pyproject.get("project", {}).get("name") if project is not None else None
+    return str(name) if name else None
+
+
+def _formats(asked: Sequence[str]) -> tuple[str, ...]:
+    chosen = [part.strip() for value in asked for part in value.split(",") if part.strip()]
+    for format in chosen:
+        if format not in FORMATS:
+            raise OptionInvalid(
+                f"format '{format}' is not known",
+                hint=f"{nearest(format, FORMATS)} choose {' or '.join(FORMATS)}".strip(),
+            )
+    return tuple(dict.fromkeys(chosen)) or ("cyclonedx",)
+
+
+def _layouts(request: SbomRequest, settings: Settings) -> dict[str, Path]:
+    """Return the layout of each target: those of the flags, of `all` those that are built."""
+    folder = request.images or commands.OUTPUT
+    if (folder / "index.json").exists():
+        if request.targets:
+            raise OptionInvalid(
+                f"{folder} is one image, and --target names others",
+                hint="leave --target out, or give a folder of layouts with --images",
+            )
+        return {open_layout(folder).tag: folder}
+    asked = [part.strip() for value in request.targets for part in value.split(",")]
+    chosen = {target: folder / target for target in commands.choose_targets(settings, asked)}
+    if commands.ALL in asked:
+        chosen = {t: path for t, path in chosen.items() if (path / "index.json").exists()}
+    if not chosen:
+        raise ImageMissing(f"there is no image in {folder}", hint="build one first: invoke build")
+    return chosen
+
+
+def _images(layout: Path, asked: Sequence[str]) -> Sequence[StoredImage]:
+    images = layout_images(layout)
+    platforms = Platform.parse_many(asked) if asked else ()
+    present = {image.platform: image for image in images}
+    for platform in platforms:
+        if platform not in present:
+            raise missing_platform(platform, str(layout), tuple(present))
+    return [present[platform] for platform in platforms] if platforms else images
