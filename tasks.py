@@ -26,6 +26,7 @@ namespace = Collection(
     tags.tags,
     compare.diff,
     dockerfile.dockerfile,
+    trust.scan,
     trust.sbom,
     compose.collection,
     monitor.monitor,

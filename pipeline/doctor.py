@@ -69,10 +69,10 @@ _PROGRAMS: Mapping[str, tuple[tuple[str, ...], str, str]] = {
     ),
     "trivy": (
         ("trivy", "--version"),
-        "scanning images for vulnerabilities",
-        "install it from its vendor",
+        "'invoke scan', 'invoke sbom --check'",
+        "install it from its vendor, 0.59 or newer",
     ),
-    "syft": (("syft", "--version"), "listing what is in an image", "install it from its vendor"),
+    "syft": (("syft", "--version"), "'invoke sbom --check'", "install it from its vendor"),
 }
 _BINFMT = Path("/proc/sys/fs/binfmt_misc")
 

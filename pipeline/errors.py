@@ -348,6 +348,24 @@ class PackagesDiffer(PipelineError):
     exit_code = 90
 
 
+class FindingsAboveGate(PipelineError):
+    """A scan that found something at or above the gate that no exception covers."""
+
+    exit_code = 91
+
+
+class NotScanned(PipelineError):
+    """A scan that could not be done: no scanner, no database, one that is damaged or too old."""
+
+    exit_code = 92
+
+
+class ExceptionsInvalid(PipelineError):
+    """Exceptions from the gate that cannot be read, have expired, or except nothing."""
+
+    exit_code = 93
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return "did you mean 'x'? " for the known name closest to `name`, or ""."""
     match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)

@@ -44,7 +44,14 @@ class Checked:
         }
 
 
-def check(folder: Path, progress: Progress, *, root: Path = ROOT, runner: Runner = run) -> Checked:
+def check(
+    folder: Path,
+    progress: Progress,
+    *,
+    root: Path = ROOT,
+    runner: Runner = run,
+    ask_docker: bool = True,
+) -> Checked:
     """Check the stack in `folder`. Raises ComposeUnreadable and what `read_settings` raises."""
     base = read_file(folder / BASE, root)
     overlays = [read_file(folder / name, root) for name in OVERLAYS if (folder / name).exists()]
@@ -68,9 +75,10 @@ def check(folder: Path, progress: Progress, *, root: Path = ROOT, runner: Runner
             Finding(place or ENVIRONMENT, "variables", f"{name}: is read by no Compose file")
             for name in (unused(projects, documented) if len(projects) == len(combined) else [])
         ]
-    with progress.step("docker compose config") as step:
-        _ask_docker(folder, combined, checked, runner)
-        step.note(checked.silent or f"{checked.asked} combinations")
+    if ask_docker:
+        with progress.step("docker compose config") as step:
+            _ask_docker(folder, combined, checked, runner)
+            step.note(checked.silent or f"{checked.asked} combinations")
     checked.combinations = len(combined) * 2 ** len(PROFILES)
     checked.findings = sorted(set(checked.findings))
     return checked

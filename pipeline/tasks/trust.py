@@ -69,3 +69,67 @@ def sbom(
             for part in made
         ],
     )
+
+
+@task(
+    iterable=("target", "platform", "only", "severity"),
+    help={
+        "target": "which images (default: all that are built); repeatable, commas",
+        "platform": "which platforms of them (default: all that are built)",
+        "only": "images, repository, configuration, compose; repeatable, commas (default: all "
+        "of them; with --target, --platform or --images, images)",
+        "severity": "what fails: everything at or above the lowest that is named, of CRITICAL, "
+        "HIGH, MEDIUM, LOW, UNKNOWN (default: CRITICAL,HIGH)",
+        "format": "table, json or sarif (2.1.0, for GitHub's Security tab) (default: table)",
+        "output": "file for the report (default: standard output)",
+        "ignore-unfixed": "leave out vulnerabilities that no version mends yet",
+        "images": "folder of OCI layouts, or one layout (default: dist/images)",
+        "db": "folder with Trivy's database, for machines without a network (default: Trivy's "
+        "own, which is fetched when it is missing or too old)",
+        "max-db-age": "how old the database may be: 7d, 36h (default: 7d)",
+        "policy": "file with exceptions and licences (default: deployment/trust.toml)",
+    },
+)
+def scan(
+    c: Context,
+    target: Any = None,
+    platform: Any = None,
+    only: Any = None,
+    severity: Any = None,
+    format: str = "table",
+    output: str | None = None,
+    ignore_unfixed: bool = False,
+    images: str | None = None,
+    db: str | None = None,
+    max_db_age: str = "7d",
+    policy: str | None = None,
+) -> None:
+    """Scan images, repository, Dockerfiles, manifests and Compose files; fail on what is found.
+
+    Vulnerabilities, secrets, misconfigurations and licences, by Trivy and by rules of our own.
+    Exit code 91: found something; 92: could not scan; 93: an exception has expired or covers
+    nothing.
+    """
+    from datetime import UTC, datetime
+
+    from pipeline import report
+    from pipeline.scan.run import ScanRequest
+    from pipeline.scan.run import scan as run_scan
+    from pipeline.tasks import show_scan
+
+    request = ScanRequest(
+        targets=target or (),
+        platforms=platform or (),
+        only=only or (),
+        severity=severity or (),
+        format=show_scan.known_format(format),
+        ignore_unfixed=ignore_unfixed,
+        images=Path(images) if images else None,
+        db=Path(db) if db else None,
+        max_db_age=max_db_age,
+        policy=Path(policy) if policy else None,
+    )
+    with report.progress() as progress:
+        done = run_scan(request, progress, now=datetime.now(UTC))
+    show_scan.report(done, format=request.format, output=Path(output) if output else None)
+    done.raise_for_gate()

@@ -1,0 +1,427 @@
+"""`invoke scan`: images, repository, configuration and Compose files, one summary over all."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline import commands
+from pipeline.compose import check as compose
+from pipeline.contents import LayerReader, StoredImage, layout_images
+from pipeline.errors import (
+    ComposeUnreadable,
+    ExceptionsInvalid,
+    FindingsAboveGate,
+    NotScanned,
+    OptionInvalid,
+    nearest,
+)
+from pipeline.oci.layout import open_layout, platform_folder
+from pipeline.platforms import Platform
+from pipeline.process import Runner, run
+from pipeline.report import Progress
+from pipeline.revision import git
+from pipeline.sbom.crosscheck import Identity
+from pipeline.sbom.inventory import difference, keep, read_inventory
+from pipeline.scan import trivy
+from pipeline.scan.findings import (
+    REPOSITORY,
+    Finding,
+    Kind,
+    LicencePolicy,
+    Severity,
+    parse_gate,
+    read_results,
+)
+from pipeline.scan.policy import POLICY, Judged, judge, read_policy
+from pipeline.scan.sarif import sarif
+from pipeline.settings import LOCK, Settings, read_settings
+
+IMAGES, CONFIGURATION, COMPOSE = "images", "configuration", "compose"
+PARTS = (IMAGES, REPOSITORY, CONFIGURATION, COMPOSE)
+FORMATS = ("table", "json", "sarif")
+_ROOT_USERS = ("", "root", "0")
+_NOT_OURS = frozenset({".git", ".nox", ".venv", "__pycache__", "dist", "node_modules"})
+_NAMED = 5
+_COMPOSE_FOLDER = Path("deployment/docker")
+
+
+@dataclass(frozen=True, slots=True)
+class ScanRequest:
+    """The flags of `invoke scan`."""
+
+    targets: Sequence[str] = ()
+    platforms: Sequence[str] = ()
+    only: Sequence[str] = ()
+    severity: Sequence[str] = ()
+    format: str = "table"
+    ignore_unfixed: bool = False
+    images: Path | None = None
+    db: Path | None = None
+    max_db_age: str = "7d"
+    policy: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Something that was scanned."""
+
+    name: str
+    findings: tuple[Finding, ...]
+    seconds: float
+    scanner_seconds: float
+    """Of these, Trivy's own."""
+    packages: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ScanReport:
+    """What was scanned, with what, and what came of it."""
+
+    subjects: tuple[Subject, ...]
+    judged: Judged
+    gate: Severity
+    trivy: str
+    database: datetime.datetime | None
+    policy: str
+
+    def count(self, subject: str, severity: Severity) -> int:
+        """Return how many findings a subject has that nothing excepts."""
+        open_ = (*self.judged.failing, *self.judged.below)
+        return sum(f.subject == subject and f.severity is severity for f in open_)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report for programs."""
+        return {
+            "trivy": self.trivy or None,
+            "database": self.database.isoformat() if self.database else None,
+            "gate": self.gate.name,
+            "clean": not self.judged.failing and not self.judged.stale,
+            "subjects": [
+                {
+                    "subject": subject.name,
+                    "packages": subject.packages,
+                    "seconds": round(subject.seconds, 3),
+                    "scanner_seconds": round(subject.scanner_seconds, 3),
+                    **{s.name: self.count(subject.name, s) for s in reversed(Severity)},
+                }
+                for subject in self.subjects
+            ],
+            "failing": [finding.to_json() for finding in self.judged.failing],
+            "excepted": [
+                {
+                    **finding.to_json(),
+                    "reason": exemption.reason,
+                    "owner": exemption.owner,
+                    "expiry": exemption.expiry.isoformat(),
+                }
+                for finding, exemption in self.judged.excepted
+            ],
+            "below": [finding.to_json() for finding in self.judged.below],
+            "stale_exceptions": list(self.judged.stale),
+        }
+
+    def to_sarif(self) -> bytes:
+        """Return the report as SARIF 2.1.0."""
+        findings = [f for subject in self.subjects for f in subject.findings]
+        places = {s.name: str(LOCK) for s in self.subjects if s.name not in PARTS}
+        return sarif(
+            [subject.name for subject in self.subjects],
+            findings,
+            dict(self.judged.excepted),
+            version=self.trivy,
+            places=places,
+        )
+
+    def raise_for_gate(self) -> None:
+        """Raise `FindingsAboveGate` or `ExceptionsInvalid` unless the gate is open."""
+        failing = self.judged.failing
+        if failing:
+            named = [f"{f.id} in {f.place or f.path} ({f.subject})" for f in failing[:_NAMED]]
+            more = f" and {len(failing) - _NAMED} more" if len(failing) > _NAMED else ""
+            count = "1 finding" if len(failing) == 1 else f"{len(failing)} findings"
+            raise FindingsAboveGate(
+                f"{count} at {self.gate.name} or above: {', '.join(named)}{more}",
+                hint=f"update what is named, or except it in {self.policy}",
+            )
+        if self.judged.stale:
+            raise ExceptionsInvalid(
+                "; ".join(self.judged.stale), hint="remove it, or give a new reason and day"
+            )
+
+
+def scan(
+    request: ScanRequest,
+    progress: Progress,
+    *,
+    now: datetime.datetime,
+    root: Path | None = None,
+    environ: Mapping[str, str] = os.environ,
+    runner: Runner = run,
+) -> ScanReport:
+    """Scan what is asked for, and judge what was found.
+
+    Raises `NotScanned` when any part of it could not be scanned, `ExceptionsInvalid` for a
+    policy that cannot be read, `OptionInvalid`, and what reading images raises.
+    """
+    settings = read_settings(root or commands.ROOT)
+    gate = parse_gate(request.severity)
+    longest = trivy.parse_age(request.max_db_age)
+    parts = _parts(request)
+    path = request.policy or settings.root / POLICY
+    shown = (
+        str(path.relative_to(settings.root)) if path.is_relative_to(settings.root) else str(path)
+    )
+    if request.policy is not None and not path.exists():
+        raise ExceptionsInvalid(f"there is no file {shown}", hint="name one with --policy")
+    policy = read_policy(path, shown)
+    layouts = _layouts(request, settings) if IMAGES in parts else {}
+    subjects: list[Subject] = []
+    version, database = "", None
+    if set(parts) != {COMPOSE}:
+        with trivy.ready(request.db, longest, now=now, environ=environ, runner=runner) as scanner:
+            version, database = scanner.version, scanner.database.updated
+            subjects += _scan_images(
+                layouts, request.platforms, settings, scanner, policy.licences, progress, runner
+            )
+            if REPOSITORY in parts or CONFIGURATION in parts:
+                subjects += _scan_files(
+                    settings.root, parts, scanner, policy.licences, progress, runner
+                )
+    if COMPOSE in parts:
+        subjects.append(_check_compose(settings.root, progress))
+    if request.ignore_unfixed:
+        subjects = [_fixable(subject) for subject in subjects]
+    judged = judge(
+        [finding for subject in subjects for finding in subject.findings],
+        [subject.name for subject in subjects],
+        policy,
+        gate,
+        now.date(),
+    )
+    return ScanReport(tuple(subjects), judged, gate, version, database, shown)
+
+
+def _fixable(subject: Subject) -> Subject:
+    kept = tuple(f for f in subject.findings if f.kind is not Kind.VULNERABILITY or f.fixed)
+    return Subject(subject.name, kept, subject.seconds, subject.scanner_seconds, subject.packages)
+
+
+def _parts(request: ScanRequest) -> tuple[str, ...]:
+    asked = [part.strip() for value in request.only for part in value.split(",") if part.strip()]
+    for part in asked:
+        if part not in PARTS:
+            raise OptionInvalid(
+                f"--only '{part}' is not known",
+                hint=f"{nearest(part, PARTS)} choose {', '.join(PARTS)}".strip(),
+            )
+    if request.targets or request.platforms or request.images is not None:
+        if asked and IMAGES not in asked:
+            raise OptionInvalid(
+                "--target, --platform and --images choose images, and --only leaves them out",
+                hint="leave one of them out",
+            )
+        return tuple(asked) or (IMAGES,)
+    return tuple(asked) or PARTS
+
+
+def _layouts(request: ScanRequest, settings: Settings) -> dict[str, Path]:
+    """Return the layout of each target: those of the flags, or all that are built."""
+    folder = request.images or commands.OUTPUT
+    if (folder / "index.json").exists():
+        return {open_layout(folder).tag: folder}
+    asked = [part.strip() for value in request.targets for part in value.split(",")]
+    targets = commands.choose_targets(settings, asked or [commands.ALL])
+    chosen = {target: folder / target for target in targets}
+    if not asked or commands.ALL in asked:
+        chosen = {t: path for t, path in chosen.items() if (path / "index.json").exists()}
+    for target, path in chosen.items():
+        if not (path / "index.json").exists():
+            raise NotScanned(
+                f"there is no image in {path}", hint=f"build it: invoke build --target {target}"
+            )
+    if not chosen:
+        raise NotScanned(
+            f"there is no image in {folder}",
+            hint="build one: invoke build; or leave images out: "
+            f"--only {','.join(part for part in PARTS if part != IMAGES)}",
+        )
+    return chosen
+
+
+# Images.
+
+
+def _scan_images(
+    layouts: Mapping[str, Path],
+    platforms: Sequence[str],
+    settings: Settings,
+    scanner: trivy.Trivy,
+    licences: LicencePolicy,
+    progress: Progress,
+    runner: Runner,
+) -> Iterator[Subject]:
+    read = LayerReader(keep)
+    for target, layout in layouts.items():
+        for image in _chosen(layout, platforms):
+            name = f"{target} {image.platform}"
+            with progress.step(f"scan {name}") as step:
+                begin = time.monotonic()
+                found = read_inventory(
+                    layout, image, settings.name, target, commands.builder_cache(), read
+                )
+                before = time.monotonic()
+                view = layout / platform_folder(image.platform)
+                document = trivy.report(scanner.image(view), name, runner)
+                scanner_s = time.monotonic() - before
+                packages = _seen(document, name, found.identities)
+                findings = (*read_results(document, name, licences), *_own_rules(image, name))
+                step.note(f"{packages} packages")
+                yield Subject(
+                    name,
+                    tuple(sorted(findings)),
+                    time.monotonic() - begin,
+                    scanner_s,
+                    packages,
+                )
+
+
+def _chosen(layout: Path, asked: Sequence[str]) -> Sequence[StoredImage]:
+    images = {image.platform: image for image in layout_images(layout)}
+    if not asked:
+        return tuple(images.values())
+    wanted = Platform.parse_many(asked)
+    for platform in wanted:
+        if platform not in images:
+            raise NotScanned(
+                f"{layout} has no image for {platform}",
+                hint=f"it has {', '.join(map(str, images))}",
+            )
+    return [images[platform] for platform in wanted]
+
+
+def _seen(document: Mapping[str, Any], name: str, expected: frozenset[Identity]) -> int:
+    """Return how many packages Trivy saw; raises `NotScanned` unless it saw all of them."""
+    from packaging.utils import canonicalize_name
+
+    seen: set[Identity] = set()
+    for result in document.get("Results") or []:
+        for package in result.get("Packages") or []:
+            if result.get("Class") == "os-pkgs":
+                epoch = f"{package['Epoch']}:" if package.get("Epoch") else ""
+                release = f"-{package['Release']}" if package.get("Release") else ""
+                version = f"{epoch}{package.get('Version', '')}{release}"
+                seen.add(("deb", package["Name"], version))
+            elif result.get("Type") == "python-pkg":
+                seen.add(("pypi", canonicalize_name(package["Name"]), package["Version"]))
+    if missing := expected - seen:
+        raise NotScanned(
+            f"Trivy did not see all of {name}: {difference(missing, (), 'the image', 'Trivy')}",
+            hint="do not take its silence for an answer; see 'invoke doctor' for its version",
+        )
+    if not seen:
+        raise NotScanned(f"Trivy saw no package in {name}", hint="is it an image of Debian?")
+    return len(seen)
+
+
+def _own_rules(image: StoredImage, name: str) -> Iterator[Finding]:
+    """Yield what Trivy does not look at in images without a Dockerfile's history."""
+    user = str(image.runtime.get("User") or "").partition(":")[0]
+    if user in _ROOT_USERS:
+        yield Finding(
+            name,
+            Kind.MISCONFIGURATION,
+            Severity.HIGH,
+            "root-user",
+            path="config",
+            title="a container of it runs as root: its configuration names no other user",
+        )
+
+
+# Files.
+
+
+def _scan_files(
+    root: Path,
+    parts: Sequence[str],
+    scanner: trivy.Trivy,
+    licences: LicencePolicy,
+    progress: Progress,
+    runner: Runner,
+) -> Iterator[Subject]:
+    commands_: dict[str, Callable[[Path], tuple[str, ...]]] = {
+        REPOSITORY: scanner.repository,
+        CONFIGURATION: scanner.configuration,
+    }
+    with _copied(root) as folder:
+        for name, command in commands_.items():
+            if name in parts:
+                with progress.step(f"scan {name}"):
+                    begin = time.monotonic()
+                    document = trivy.report(command(folder), name, runner)
+                    seconds = time.monotonic() - begin
+                    yield Subject(name, read_results(document, name, licences), seconds, seconds)
+
+
+@contextlib.contextmanager
+def _copied(root: Path) -> Iterator[Path]:
+    """Yield a folder with the files of the repository: what git has or would add, nothing
+    that it ignores."""
+    listed = [
+        Path(name)
+        for name in git(root, "ls-files", "-co", "--exclude-standard", "-z").split("\0")
+        if name
+    ] or [
+        Path(folder).relative_to(root) / name
+        for folder, folders, names in os.walk(root)
+        for name in names
+        if _keep_out(folders)
+    ]
+    with tempfile.TemporaryDirectory(prefix="repository-") as name:
+        for path in listed:
+            source = root / path
+            if source.is_file() and not source.is_symlink():
+                destination = Path(name) / path
+                destination.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, destination)
+        yield Path(name)
+
+
+def _keep_out(folders: list[str]) -> bool:
+    folders[:] = [folder for folder in folders if folder not in _NOT_OURS]
+    return True
+
+
+def _check_compose(root: Path, progress: Progress) -> Subject:
+    """Return what our own rules find in the Compose files: Trivy does not read those."""
+    begin = time.monotonic()
+    folder = root / _COMPOSE_FOLDER
+    if not (folder / compose.BASE).exists():
+        return Subject(COMPOSE, (), 0, 0)
+    try:
+        checked = compose.check(folder, progress, root=root, ask_docker=False)
+    except ComposeUnreadable as error:
+        raise NotScanned(f"Compose files: {error.message}", hint=error.hint) from None
+    findings = []
+    for found in checked.findings:
+        path, _, line = found.place.partition(":")
+        findings.append(
+            Finding(
+                COMPOSE,
+                Kind.MISCONFIGURATION,
+                Severity.HIGH,
+                f"compose-{found.rule}",
+                path=path,
+                line=int(line) if line.isdecimal() else 0,
+                title=found.message,
+            )
+        )
+    return Subject(COMPOSE, tuple(sorted(findings)), time.monotonic() - begin, 0)
