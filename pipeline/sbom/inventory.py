@@ -304,16 +304,18 @@ def _homepage(metadata: Message) -> str:
 # The lock.
 
 
-def from_lock(found: Inventory, settings: Settings, lock: Lock, project: str | None) -> Inventory:
+def from_lock(
+    found: Inventory, settings: Settings, lock: Lock, target: str, project: str | None
+) -> Inventory:
     """Return the inventory with the digest and the file of each package, out of the lock.
 
-    `project` is the name of the project's own wheel, which no lock holds.  Raises
-    `PackagesDiffer` when image and lock do not hold the same packages, as far as the lock
-    goes: what a base from a registry brings is not in it.
+    `target` is the described one, `project` the name of the project's own wheel, which no
+    lock holds.  Raises `PackagesDiffer` when image and lock do not hold the same packages, as
+    far as the lock goes: what a base from a registry brings is not in it.
     """
     suite = settings.suite(_suite_of(found, settings))
     locked: dict[tuple[str, str, str], tuple[str, str]] = {}
-    for image in settings.chain(found.target):
+    for image in settings.chain(target):
         contents = lock.contents(suite.name, found.platform, image.name)
         for package in contents.packages:
             identity = (Ecosystem.DEBIAN.value, package.name, package.version)
@@ -321,7 +323,7 @@ def from_lock(found: Inventory, settings: Settings, lock: Lock, project: str | N
         for wheel in contents.wheels:
             identity = (Ecosystem.PYTHON.value, _canonical(wheel.name), wheel.version)
             locked[identity] = (wheel.sha256, wheel.filename)
-    based = settings.registry_base(found.target) is not None
+    based = settings.registry_base(target) is not None
     own = _canonical(project) if project else ""
     unlocked = {
         c.identity

@@ -10,10 +10,11 @@ from typing import Any
 
 from pipeline import commands
 from pipeline.atomic import write_atomically
-from pipeline.contents import LayerReader, StoredImage, layout_images, missing_platform
-from pipeline.errors import ImageMissing, OptionInvalid, nearest
+from pipeline.contents import LayerReader
+from pipeline.errors import OptionInvalid, nearest
+from pipeline.layouts import choose_layouts
 from pipeline.lock import read_lock
-from pipeline.oci.layout import open_layout, platform_folder
+from pipeline.oci.layout import open_layout
 from pipeline.platforms import Platform
 from pipeline.process import Runner, run
 from pipeline.report import Progress
@@ -27,6 +28,8 @@ FORMATS: Mapping[str, tuple[str, Callable[[Inventory], bytes]]] = {
     "cyclonedx": ("cdx.json", cyclonedx),
     "spdx": ("spdx.json", spdx),
 }
+
+_DEFAULT = "production"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,39 +87,41 @@ def make_sboms(
     """
     settings = read_settings(root or commands.ROOT)
     formats = _formats(request.formats)
-    layouts = _layouts(request, settings)
+    layouts = choose_layouts(settings, request.images, request.targets, default=_DEFAULT)
     lock = read_lock(settings.root / LOCK, LOCK)
     read = LayerReader(keep)
     made: list[tuple[Sbom, bytes]] = []
-    for target, layout in layouts.items():
-        folder = request.output or layout.parent
-        for image in _images(layout, request.platforms):
+    for layout in layouts:
+        folder = request.output or layout.folder.parent
+        name = open_layout(layout.folder).repository or settings.name
+        for image in layout.images(request.platforms):
             begin = time.monotonic()
-            name = open_layout(layout).repository or settings.name
-            found = read_inventory(layout, image, name, target, commands.builder_cache(), read)
-            locked = target in settings.images
-            if locked:
-                found = from_lock(found, settings, lock, _project(settings, target))
+            found = read_inventory(
+                layout.folder, image, name, layout.tag, commands.builder_cache(), read
+            )
+            if layout.target is not None:
+                project = _project(settings, layout.target)
+                found = from_lock(found, settings, lock, layout.target, project)
             seconds = time.monotonic() - begin
-            view = layout / platform_folder(image.platform)
+            view = layout.view(image.platform)
             checked = crosscheck.SCANNERS if request.check else ()
             for scanner in checked:
-                title = f"{scanner} {target} {image.platform.architecture}"
+                title = f"{scanner} {layout.tag} {image.platform.architecture}"
                 with progress.step(title) as step:
                     step.note(f"{crosscheck.check(found, view, scanner, runner)} packages")
             for format in formats:
                 suffix, write = FORMATS[format]
                 begin = time.monotonic()
                 data = write(found)
-                path = folder / f"{layout.name}-{platform_folder(image.platform)}.{suffix}"
+                path = folder / f"{layout.tag}-{view.name}.{suffix}"
                 report = Sbom(
-                    target=target,
+                    target=layout.tag,
                     platform=image.platform,
                     digest=image.digest,
                     format=format,
                     path=path,
                     packages=counts(found.components),
-                    locked=locked,
+                    locked=layout.target is not None,
                     checked=checked,
                     seconds=seconds + time.monotonic() - begin,
                 )
@@ -144,32 +149,3 @@ def _formats(asked: Sequence[str]) -> tuple[str, ...]:
                 hint=f"{nearest(format, FORMATS)} choose {' or '.join(FORMATS)}".strip(),
             )
     return tuple(dict.fromkeys(chosen)) or ("cyclonedx",)
-
-
-def _layouts(request: SbomRequest, settings: Settings) -> dict[str, Path]:
-    """Return the layout of each target: those of the flags, of `all` those that are built."""
-    folder = request.images or commands.OUTPUT
-    if (folder / "index.json").exists():
-        if request.targets:
-            raise OptionInvalid(
-                f"{folder} is one image, and --target names others",
-                hint="leave --target out, or give a folder of layouts with --images",
-            )
-        return {open_layout(folder).tag: folder}
-    asked = [part.strip() for value in request.targets for part in value.split(",")]
-    chosen = {target: folder / target for target in commands.choose_targets(settings, asked)}
-    if commands.ALL in asked:
-        chosen = {t: path for t, path in chosen.items() if (path / "index.json").exists()}
-    if not chosen:
-        raise ImageMissing(f"there is no image in {folder}", hint="build one first: invoke build")
-    return chosen
-
-
-def _images(layout: Path, asked: Sequence[str]) -> Sequence[StoredImage]:
-    images = layout_images(layout)
-    platforms = Platform.parse_many(asked) if asked else ()
-    present = {image.platform: image for image in images}
-    for platform in platforms:
-        if platform not in present:
-            raise missing_platform(platform, str(layout), tuple(present))
-    return [present[platform] for platform in platforms] if platforms else images

@@ -15,17 +15,17 @@ from typing import Any
 
 from pipeline import commands
 from pipeline.compose import check as compose
-from pipeline.contents import LayerReader, StoredImage, layout_images
+from pipeline.contents import LayerReader, StoredImage
 from pipeline.errors import (
     ComposeUnreadable,
     ExceptionsInvalid,
     FindingsAboveGate,
+    ImageMissing,
     NotScanned,
     OptionInvalid,
     nearest,
 )
-from pipeline.oci.layout import open_layout, platform_folder
-from pipeline.platforms import Platform
+from pipeline.layouts import BuiltLayout, choose_layouts
 from pipeline.process import Runner, run
 from pipeline.report import Progress
 from pipeline.revision import git
@@ -183,7 +183,7 @@ def scan(
     if request.policy is not None and not path.exists():
         raise ExceptionsInvalid(f"there is no file {shown}", hint="name one with --policy")
     policy = read_policy(path, shown)
-    layouts = _layouts(request, settings) if IMAGES in parts else {}
+    layouts = _layouts(request, settings) if IMAGES in parts else ()
     subjects: list[Subject] = []
     version, database = "", None
     if set(parts) != {COMPOSE}:
@@ -233,35 +233,23 @@ def _parts(request: ScanRequest) -> tuple[str, ...]:
     return tuple(asked) or PARTS
 
 
-def _layouts(request: ScanRequest, settings: Settings) -> dict[str, Path]:
-    """Return the layout of each target: those of the flags, or all that are built."""
-    folder = request.images or commands.OUTPUT
-    if (folder / "index.json").exists():
-        return {open_layout(folder).tag: folder}
-    asked = [part.strip() for value in request.targets for part in value.split(",")]
-    targets = commands.choose_targets(settings, asked or [commands.ALL])
-    chosen = {target: folder / target for target in targets}
-    if not asked or commands.ALL in asked:
-        chosen = {t: path for t, path in chosen.items() if (path / "index.json").exists()}
-    for target, path in chosen.items():
-        if not (path / "index.json").exists():
-            raise NotScanned(
-                f"there is no image in {path}", hint=f"build it: invoke build --target {target}"
-            )
-    if not chosen:
-        raise NotScanned(
-            f"there is no image in {folder}",
-            hint="build one: invoke build; or leave images out: "
-            f"--only {','.join(part for part in PARTS if part != IMAGES)}",
+def _layouts(request: ScanRequest, settings: Settings) -> tuple[BuiltLayout, ...]:
+    """Return the layouts of the flags, or all that are built; raises `NotScanned`."""
+    try:
+        return choose_layouts(settings, request.images, request.targets, default=commands.ALL)
+    except ImageMissing as error:
+        others = ",".join(part for part in PARTS if part != IMAGES)
+        hint = (
+            error.hint if request.targets else f"{error.hint}; or leave images out: --only {others}"
         )
-    return chosen
+        raise NotScanned(error.message, hint=hint) from None
 
 
 # Images.
 
 
 def _scan_images(
-    layouts: Mapping[str, Path],
+    layouts: Sequence[BuiltLayout],
     platforms: Sequence[str],
     settings: Settings,
     scanner: trivy.Trivy,
@@ -269,17 +257,19 @@ def _scan_images(
     progress: Progress,
     runner: Runner,
 ) -> Iterator[Subject]:
-    read = LayerReader(keep)
-    for target, layout in layouts.items():
-        for image in _chosen(layout, platforms):
-            name = f"{target} {image.platform}"
+    read, cache = LayerReader(keep), commands.builder_cache()
+    for layout in layouts:
+        try:
+            images = layout.images(platforms)
+        except ImageMissing as error:
+            raise NotScanned(error.message, hint=error.hint) from None
+        for image in images:
+            name = f"{layout.tag} {image.platform}"
             with progress.step(f"scan {name}") as step:
                 begin = time.monotonic()
-                found = read_inventory(
-                    layout, image, settings.name, target, commands.builder_cache(), read
-                )
+                found = read_inventory(layout.folder, image, settings.name, layout.tag, cache, read)
                 before = time.monotonic()
-                view = layout / platform_folder(image.platform)
+                view = layout.view(image.platform)
                 document = trivy.report(scanner.image(view), name, runner)
                 scanner_s = time.monotonic() - before
                 packages = _seen(document, name, found.identities)
@@ -292,20 +282,6 @@ def _scan_images(
                     scanner_s,
                     packages,
                 )
-
-
-def _chosen(layout: Path, asked: Sequence[str]) -> Sequence[StoredImage]:
-    images = {image.platform: image for image in layout_images(layout)}
-    if not asked:
-        return tuple(images.values())
-    wanted = Platform.parse_many(asked)
-    for platform in wanted:
-        if platform not in images:
-            raise NotScanned(
-                f"{layout} has no image for {platform}",
-                hint=f"it has {', '.join(map(str, images))}",
-            )
-    return [images[platform] for platform in wanted]
 
 
 def _seen(document: Mapping[str, Any], name: str, expected: frozenset[Identity]) -> int:
