@@ -39,6 +39,7 @@ from pipeline.oci.image import Format
 from pipeline.oci.layout import LayoutSummary, read_layout
 from pipeline.plan import Plan, check_runnable, make_plan
 from pipeline.platforms import Platform
+from pipeline.provenance import Inputs, write_provenance
 from pipeline.recipe import Recipe
 from pipeline.registries import open_registry
 from pipeline.report import Progress
@@ -98,7 +99,7 @@ class Prepared:
         return frozenset(recipe.key for recipe in recipes if is_cached(recipe, self.cache))
 
     def carry_out(self, progress: Progress) -> BuildReport:
-        """Build; see `pipeline.build.build`."""
+        """Build, and write the provenance of each layout; see `pipeline.build.build`."""
 
         def by_docker() -> tuple[MadeImage, ...]:
             if self.docker is None:
@@ -107,7 +108,7 @@ class Prepared:
                 self.docker, self.cache, self.output.format, progress=progress
             )
 
-        return build(
+        report = build(
             self.daemonless,
             self.cache,
             self.output,
@@ -117,6 +118,15 @@ class Prepared:
             open_registry=open_registry,
             by_others=by_docker,
         )
+        inputs = Inputs(
+            lock=self.lock_path,
+            root=self.plan.settings.root,
+            format=self.output.format,
+            source_date_epoch_s=source_date_epoch(),
+            environ=os.environ,
+        )
+        write_provenance(report, self.plan, inputs)
+        return report
 
 
 def builder_cache() -> Cache:

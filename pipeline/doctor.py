@@ -39,7 +39,7 @@ _LIBRARIES: Mapping[str, tuple[bool, str]] = {
     "platformdirs": (True, "finding the cache"),
     "pyproject-hooks": (True, "building the project's wheel"),
     "pysequoia": (False, "'invoke lock': checking Debian's signatures"),
-    "packageurl-python": (False, "'invoke sbom': the names of packages"),
+    "packageurl-python": (True, "the names of packages in provenance and SBOMs"),
     "jsonschema": (False, "'invoke compose.check': the Compose specification"),
     "ruamel.yaml": (False, "'invoke compose.check': reading Compose files"),
     "rich": (False, "progress bars on a terminal"),
