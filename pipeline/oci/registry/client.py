@@ -270,10 +270,12 @@ class Registry:
             )
         return document
 
-    def put_manifest(self, reference: Reference, document: Document) -> None:
+    def put_manifest(self, reference: Reference, document: Document) -> str:
         """Put a manifest or an index, under its digest or a tag.
 
-        Raises `TooLargeForRegistry`, before anything is sent, for more than 4 MB.
+        Returns the digest of the manifest that it refers to (`subject`) where the registry has
+        taken note of that, and otherwise "".  Raises `TooLargeForRegistry`, before anything is
+        sent, for more than 4 MB.
         """
         digest = document.descriptor.digest
         if reference.digest not in (None, digest):
@@ -296,6 +298,40 @@ class Registry:
             raise exchange.refused(answer, request)
         if differs(answer.headers.get("docker-content-digest", ""), document.data):
             raise corrupt(exchange, digest, f"was taken in with another digest, as {reference}")
+        return answer.headers.get("oci-subject", "").strip()
+
+    def referrers(self, repository: Repository, digest: str) -> list[dict[str, Any]] | None:
+        """Return the descriptors of what refers to a manifest, as the registry lists them.
+
+        None where the registry has no such list: then there may be a tag (see `referrers.py`).
+        """
+        exchange = self._exchange(repository)
+        what = f"listing what refers to {repository}@{digest}"
+        path = f"referrers/{digest}"
+        found: list[dict[str, Any]] = []
+        asked: set[str] = set()
+        while path not in asked and len(asked) < _TAG_PAGES:
+            asked.add(path)
+            request = exchange.request("GET", path, what, headers={"Accept": Format.OCI.index_type})
+            answer = exchange.ask(request, exchange.scopes("pull"), limit_bytes=MANIFEST_BYTES)
+            if answer.status == 404:
+                return None
+            if answer.status != 200:
+                raise exchange.refused(answer, request)
+            listed = _json(exchange, answer, request).get("manifests")
+            if not isinstance(listed, list) or not all(isinstance(d, dict) for d in listed):
+                raise RegistryRefused(
+                    f"{exchange.title} answers {what} with something else",
+                    hint="ask whoever runs the registry",
+                )
+            found += listed
+            link = _NEXT_LINK.search(answer.headers.get("link", ""))
+            if link is None:
+                return found
+            path = joined(exchange, answer, link[1], what)
+        raise RegistryRefused(
+            f"{exchange.title} does not come to an end {what}", hint="ask whoever runs the registry"
+        )
 
     def tags(self, repository: Repository) -> tuple[str, ...]:
         """Return the tags of a repository in the registry's order; none when there is none."""

@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-_PATH = re.compile(r"/v2/(?P<name>.+?)/(?P<kind>blobs|manifests|tags)/(?P<rest>.*)")
+_PATH = re.compile(r"/v2/(?P<name>.+?)/(?P<kind>blobs|manifests|referrers|tags)/(?P<rest>.*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +281,7 @@ class FaultyRegistry:
         scheme: str = "Bearer",
         denied: Sequence[str] = (),
         lifetime_s: int = 300,
+        lists_referrers: bool = False,
     ) -> None:
         """`users` have passwords by name; `scheme` is how they prove who they are. `denied`
         repositories are nobody's."""
@@ -296,6 +297,7 @@ class FaultyRegistry:
         self.chunk_min_length = 0
         self.tokens: dict[str, str] = {}
         """Scopes by token."""
+        self.lists_referrers = lists_referrers
         self._users = dict(users or {})
         self._scheme = scheme
         self._denied = frozenset(denied)
@@ -398,6 +400,8 @@ class FaultyRegistry:
         rest = match["rest"]
         if match["kind"] == "tags":
             self._serve_tags(call, name)
+        elif match["kind"] == "referrers":
+            self._serve_referrers(call, name, rest)
         elif match["kind"] == "manifests":
             self._serve_manifest(call, name, rest)
         elif not rest.startswith("uploads/"):
@@ -486,8 +490,14 @@ class FaultyRegistry:
                 content.manifests[digest] = (media_type, body)
                 if not reference.startswith("sha256:"):
                     content.tags[reference] = digest
-            location = f"/v2/{name}/manifests/{digest}"
-            call.answer(201, {"Location": location, "Docker-Content-Digest": digest})
+            headers = {
+                "Location": f"/v2/{name}/manifests/{digest}",
+                "Docker-Content-Digest": digest,
+            }
+            subject = json.loads(body).get("subject")
+            if self.lists_referrers and subject:
+                headers["OCI-Subject"] = subject["digest"]
+            call.answer(201, headers)
             return
         digest = content.tags.get(reference, reference)
         if digest not in content.manifests:
@@ -507,6 +517,32 @@ class FaultyRegistry:
             if part["digest"] not in content.manifests:
                 return str(part["digest"])
         return ""
+
+    def _serve_referrers(self, call: Call, name: str, digest: str) -> None:
+        """List what refers to a manifest, one on a page."""
+        call.receive()
+        if not self.lists_referrers:
+            call.error(404, "NOT_FOUND", "page not found")
+            return
+        found = []
+        for known, (media_type, data) in self.content[name].manifests.items():
+            manifest = json.loads(data)
+            if (manifest.get("subject") or {}).get("digest") == digest:
+                found.append(
+                    {
+                        "mediaType": media_type,
+                        "digest": known,
+                        "size": len(data),
+                        "artifactType": manifest.get("artifactType", ""),
+                        "annotations": manifest.get("annotations", {}),
+                    }
+                )
+        page = int(parse_qs(call.parts.query).get("page", ["0"])[0])
+        headers = {"Content-Type": "application/vnd.oci.image.index.v1+json"}
+        if page + 1 < len(found):
+            headers["Link"] = f'<{call.parts.path}?page={page + 1}>; rel="next"'
+        body = {"schemaVersion": 2, "manifests": found[page : page + 1]}
+        call.answer(200, headers, json.dumps(body).encode())
 
     def _serve_blob(self, call: Call, name: str, digest: str) -> None:
         call.receive()
