@@ -7,13 +7,14 @@ so whoever builds again can compare.
 
 from __future__ import annotations
 
+import fcntl
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.atomic import file_sha256, write_atomically
+from pipeline.atomic import file_sha256, write_atomically, writing
 from pipeline.build import BuildReport, BuiltImage
 from pipeline.lock import LockedPackage
 from pipeline.oci.image import Format, timestamp
@@ -52,7 +53,11 @@ def write_provenance(report: BuildReport, plan: Plan, inputs: Inputs) -> tuple[P
     for image in report.images:
         if image.output is not None:
             path = provenance_path(image.output)
-            write_atomically(path, statement(image, plan, inputs))
+            with writing(path), (path.parent / ".lock").open("ab") as guard:
+                fcntl.flock(guard, fcntl.LOCK_EX)
+                for leftover in path.parent.glob(f".{path.name}.*"):
+                    leftover.unlink()  # What a killed build was writing.
+                write_atomically(path, statement(image, plan, inputs))
             written.append(path)
     return tuple(written)
 

@@ -424,8 +424,11 @@ def test_interrupted_build_leaves_old_or_new(
         again = digests(checkout.build("--platform", "all", "--output", output))
         assert again == {"production": new}
         assert whole_layout(output / "production") == new
-        leftovers = [path.name for path in output.iterdir()]
-        assert sorted(leftovers) in (["production"], [".lock", "production"])
+        provenance = output / "production.provenance.json"
+        subject = json.loads(provenance.read_bytes())["subject"][0]["digest"]
+        assert subject == {"sha256": new.removeprefix("sha256:")}
+        left = {path.name for path in output.iterdir()} - {".lock"}
+        assert left == {"production", provenance.name}
         assert digests(old_time.build("--platform", "all", "--output", output))
         shutil.rmtree(tmp_path / f"cache-{attempt}", ignore_errors=True)
     assert set(codes) != {0}, "no build was interrupted"

@@ -147,3 +147,11 @@ def test_the_builder_is_the_workflow_in_github_and_a_machine_elsewhere(world: Wo
     details = document["predicate"]["runDetails"]
     assert details["builder"]["id"] == "https://example.org/mini/builders/local"
     assert details["metadata"] == {}
+
+
+def test_what_a_killed_build_was_writing_is_removed(world: World) -> None:
+    world.output.mkdir(parents=True, exist_ok=True)
+    leftover = world.output / ".production.provenance.json.x7"
+    leftover.write_text("{")
+    built(world)
+    assert not leftover.exists()
