@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
 import shutil
@@ -41,6 +42,17 @@ def writing(path: Path) -> Iterator[None]:
         raise OutputUnwritable(
             f"{path} cannot be written: {reason}", hint="free space there or choose another folder"
         ) from error
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Wait until nobody else, this process or another, writes outputs to a folder; make it."""
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        guard = (folder / ".lock").open("ab")
+    with guard:
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        yield
 
 
 def file_sha256(path: Path) -> str:

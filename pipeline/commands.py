@@ -27,6 +27,7 @@ from pipeline.errors import (
     UnsupportedPlatform,
     nearest,
 )
+from pipeline.flags import values_of
 from pipeline.lock import (
     Lock,
     changes,
@@ -274,7 +275,7 @@ def _derived(
         )
     root = request.source.resolve()
     project = Project.read(root)
-    for target in _split(request.targets):
+    for target in values_of(request.targets):
         if target not in (TARGET, ALL):
             raise OptionInvalid(
                 f"target '{target}' is not described: {request.source} has no {DESCRIPTION}",
@@ -313,9 +314,9 @@ def described_platforms(settings: Settings, asked: Sequence[str]) -> tuple[Platf
 
     Raises `UnsupportedPlatform` for one that it does not name.
     """
-    explicit = [spelling for spelling in _split(asked) if spelling.lower() != ALL]
+    explicit = [spelling for spelling in values_of(asked) if spelling.lower() != ALL]
     platforms = Platform.parse_many(explicit) if explicit or not asked else ()
-    if len(explicit) < len(_split(asked)):
+    if len(explicit) < len(values_of(asked)):
         platforms = tuple(dict.fromkeys((*platforms, *settings.platforms)))
     for platform in platforms:
         if platform not in settings.platforms:
@@ -330,7 +331,7 @@ def described_platforms(settings: Settings, asked: Sequence[str]) -> tuple[Platf
 def choose_targets(settings: Settings, asked: Sequence[str]) -> tuple[str, ...]:
     """Return the targets of the flags: production by default, every local one for `all`."""
     chosen: list[str] = []
-    for target in _split(asked) or ["production"]:
+    for target in values_of(asked) or ["production"]:
         chosen.extend(settings.images if target == ALL else [settings.image(target).name])
     return tuple(dict.fromkeys(chosen))
 
@@ -364,10 +365,6 @@ def source_date_epoch() -> int | None:
 
 def _build_requires(project: Project | None) -> tuple[str, ...]:
     return project.build_requires if project is not None else ()
-
-
-def _split(values: Sequence[str]) -> list[str]:
-    return [part.strip() for value in values for part in value.split(",") if part.strip()]
 
 
 def _one_of(option: str, text: str, known: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from pipeline import commands
 from pipeline.contents import StoredImage, layout_images, missing_platform
 from pipeline.errors import ImageMissing, OptionInvalid
+from pipeline.flags import values_of
 from pipeline.oci.layout import open_layout, platform_folder
 from pipeline.platforms import Platform
 from pipeline.settings import Settings
@@ -60,8 +61,7 @@ def choose_layouts(
             )
         tag = open_layout(folder).tag
         return (BuiltLayout(tag, target_of(tag, settings), folder),)
-    asked = [part.strip() for value in targets for part in value.split(",") if part.strip()]
-    asked = asked or [default]
+    asked = values_of(targets) or [default]
     chosen = []
     for target in commands.choose_targets(settings, asked):
         tags = [target]

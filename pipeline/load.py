@@ -29,6 +29,7 @@ from pipeline.errors import (
     UnsupportedPlatform,
     nearest,
 )
+from pipeline.flags import values_of
 from pipeline.oci.archive import archive_chunks, engine_tags
 from pipeline.oci.layout import NamedImage, blob_path, open_layout
 from pipeline.platforms import Platform
@@ -364,7 +365,7 @@ def _layouts(request: LoadRequest) -> dict[str, Path]:
     Raises `UnknownTarget` for a name that neither the folder nor the description has.
     """
     folder = request.images or OUTPUT
-    asked = [part.strip() for text in request.targets for part in text.split(",") if part.strip()]
+    asked = values_of(request.targets)
     if request.images is not None and (folder / "index.json").exists():
         if asked:
             raise OptionInvalid(

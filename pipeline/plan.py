@@ -21,7 +21,7 @@ from pipeline.lock import Contents, Lock, LockedPackage
 from pipeline.oci.image import Configuration, timestamp
 from pipeline.platforms import Platform
 from pipeline.recipe import Recipe
-from pipeline.revision import Revision
+from pipeline.revision import DIRTY, Revision
 from pipeline.settings import File, HealthCheck, Image, Settings, Suite, User
 from pipeline.sources.project import ProjectWheel
 from pipeline.sources.requirements import required
@@ -293,7 +293,7 @@ def _labels(
     if project is not None:
         labels["org.opencontainers.image.version"] = project.metadata.version
     if revision.commit:
-        suffix = "-dirty" if revision.dirty else ""
+        suffix = DIRTY if revision.dirty else ""
         labels["org.opencontainers.image.revision"] = f"{revision.commit}{suffix}"
     return dict(sorted(labels.items()))
 

@@ -7,19 +7,19 @@ so whoever builds again can compare.
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.atomic import file_sha256, write_atomically, writing
+from pipeline.atomic import alone_in, file_sha256, write_atomically, writing
 from pipeline.build import BuildReport, BuiltImage
 from pipeline.lock import LockedPackage
 from pipeline.oci.image import Format, timestamp
 from pipeline.plan import ImagePlan, Plan, builder_digest
 from pipeline.platforms import Platform
+from pipeline.revision import DIRTY
 from pipeline.sources.requirements import LockedWheel
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
@@ -27,7 +27,6 @@ PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
 SUFFIX = "provenance.json"
 _SOURCE = "org.opencontainers.image.source"
 _REVISION = "org.opencontainers.image.revision"
-_DIRTY = "-dirty"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +52,7 @@ def write_provenance(report: BuildReport, plan: Plan, inputs: Inputs) -> tuple[P
     for image in report.images:
         if image.output is not None:
             path = provenance_path(image.output)
-            with writing(path), (path.parent / ".lock").open("ab") as guard:
-                fcntl.flock(guard, fcntl.LOCK_EX)
+            with alone_in(path.parent), writing(path):
                 for leftover in path.parent.glob(f".{path.name}.*"):
                     leftover.unlink()  # What a killed build was writing.
                 write_atomically(path, statement(image, plan, inputs))
@@ -121,13 +119,13 @@ def _source(source: str, revision: str) -> list[dict[str, Any]]:
     """Return the commit; of a work tree with changes it says so, and is no way back to them."""
     if not revision:
         return []
-    commit = revision.removesuffix(_DIRTY)
+    commit = revision.removesuffix(DIRTY)
     descriptor: dict[str, Any] = {
         "name": "source",
         "uri": f"git+{source}@{commit}",
         "digest": {"gitCommit": commit},
     }
-    if revision.endswith(_DIRTY):
+    if revision.endswith(DIRTY):
         descriptor["annotations"] = {"uncommitted changes": True}
     return [descriptor]
 

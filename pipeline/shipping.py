@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pipeline import commands
 from pipeline.errors import ImageMissing, OptionInvalid
+from pipeline.flags import values_of
 from pipeline.oci.layout import NamedImage, open_layout
 from pipeline.oci.registry.reference import Reference, Repository, check_digest, check_tag
 from pipeline.platforms import Platform
@@ -114,7 +115,7 @@ def manifest(
     repository = destination(settings, request.registry, environ)
     platforms = commands.described_platforms(settings, request.platforms or [commands.ALL])
     targets = commands.choose_targets(settings, request.targets)
-    digests = [check_digest(digest) for digest in _split(request.digests)]
+    digests = [check_digest(digest) for digest in values_of(request.digests)]
     if digests and len(targets) > 1:
         raise OptionInvalid(
             "--digest names the parts of one image, and there are several targets",
@@ -145,8 +146,8 @@ def pull(
 ) -> PullReport:
     """Pull an image into a layout: by default `dist/images/<name>-<tag>`."""
     reference = Reference.parse(request.reference)
-    explicit = [text for text in _split(request.platforms) if text.lower() != commands.ALL]
-    everything = len(explicit) < len(_split(request.platforms))
+    explicit = [text for text in values_of(request.platforms) if text.lower() != commands.ALL]
+    everything = len(explicit) < len(values_of(request.platforms))
     platforms = Platform.parse_many(explicit) if explicit and not everything else ()
     folder = request.output or commands.OUTPUT / "-".join(short_name(reference))
     own = configured_registry(environ)
@@ -208,7 +209,7 @@ def _source_names(asked: Sequence[str], repository: Repository) -> tuple[str, ..
     Raises `OptionInvalid` for one on another registry: nothing can be mounted from there.
     """
     names = []
-    for text in _split(asked):
+    for text in values_of(asked):
         host, slash, _ = text.partition("/")
         full = slash and ("." in host or ":" in host or host == "localhost")
         source = Repository.parse(text if full else f"{repository.registry}/{text}")
@@ -236,12 +237,12 @@ def _cargoes(
     cargoes: list[Cargo] = []
     for target, layout in layouts.items():
         whole = Cargo(target, images[target], layout, repository, tags[target])
-        explicit = [text for text in _split(request.platforms) if text.lower() != commands.ALL]
-        if not _split(request.platforms):
+        explicit = [text for text in values_of(request.platforms) if text.lower() != commands.ALL]
+        if not values_of(request.platforms):
             cargoes.append(whole)
             continue
         present = [image.platform for image in whole.image.images]
-        everything = len(explicit) < len(_split(request.platforms))
+        everything = len(explicit) < len(values_of(request.platforms))
         asked = {*(Platform.parse_many(explicit) if explicit else ()), *(present * everything)}
         cargoes.extend(platform_parts(whole, [p for p in Platform if p in asked]))
     owners: dict[str, Cargo] = {}
@@ -259,7 +260,7 @@ def _cargoes(
 def _layouts(request: PushRequest, settings: Settings) -> dict[str, Path]:
     """Return the layout of each target: those of the flags, of `all` those that are built."""
     folder = request.images or commands.OUTPUT
-    asked = _split(request.targets)
+    asked = values_of(request.targets)
     if request.images is not None and (folder / "index.json").exists():
         return {_target_of(folder, asked, settings, request.tags): folder}
     chosen = {target: folder / target for target in commands.choose_targets(settings, asked)}
@@ -278,7 +279,7 @@ def _target_of(layout: Path, asked: Sequence[str], settings: Settings, tags: Seq
     """Return the target of a layout that is given by itself."""
     named = open_layout(layout).tag
     if not asked:
-        if named not in settings.images and not _split(tags):
+        if named not in settings.images and not values_of(tags):
             raise OptionInvalid(
                 f"{layout} holds '{named}', which is no target, so nothing says how to tag it",
                 hint="give --tag, or --target",
@@ -298,7 +299,7 @@ def _tags_of(
 ) -> dict[str, tuple[str, ...]]:
     """Return the tags of each target: those asked for, with several targets `<tag>-<target>`;
     without any, those that `invoke tags` computes."""
-    given = tuple(dict.fromkeys(check_tag(tag) for tag in _split(asked)))
+    given = tuple(dict.fromkeys(check_tag(tag) for tag in values_of(asked)))
     if asked and not given:
         raise OptionInvalid("--tag is empty", hint="give a tag, such as v1.2.3, or leave it out")
     if not given:
@@ -333,7 +334,3 @@ def _check_commit(image: NamedImage, layout: Path) -> None:
                 f"{' with changes' if dirty else ''}, and {revision.commit[:12]} is checked out",
                 hint="build it again, or say with --tag what to call it",
             )
-
-
-def _split(values: Sequence[str]) -> list[str]:
-    return [part.strip() for value in values for part in value.split(",") if part.strip()]

@@ -10,7 +10,6 @@ that shares the blobs.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -20,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.atomic import copy_verified, write_atomically, writing
+from pipeline.atomic import alone_in, copy_verified, write_atomically, writing
 from pipeline.errors import ImageInvalid, ImageMissing, OutputUnwritable, UnsupportedPlatform
 from pipeline.oci.image import (
     Descriptor,
@@ -117,16 +116,13 @@ def write_layout(
     described above.  Concurrent writers of one folder wait for each other.
     """
     folder = folder.resolve()  # What a link points at is replaced, not the link.
-    with writing(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with (folder.parent / ".lock").open("ab") as guard:
-            fcntl.flock(guard, fcntl.LOCK_EX)
-            if (folder / "oci-layout").exists() and (folder / "index.json").exists():
-                _refuse_others(folder, image)
-                _fill(folder, image, blob, absent)
-                _remove_unnamed(folder, image)
-            else:
-                _create(folder, image, blob, absent)
+    with alone_in(folder.parent), writing(folder):
+        if (folder / "oci-layout").exists() and (folder / "index.json").exists():
+            _refuse_others(folder, image)
+            _fill(folder, image, blob, absent)
+            _remove_unnamed(folder, image)
+        else:
+            _create(folder, image, blob, absent)
 
 
 def _create(folder: Path, image: NamedImage, blob: BlobSource, absent: Collection[str]) -> None:

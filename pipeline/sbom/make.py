@@ -12,6 +12,7 @@ from pipeline import commands
 from pipeline.atomic import write_atomically
 from pipeline.contents import LayerReader
 from pipeline.errors import OptionInvalid, nearest
+from pipeline.flags import values_of
 from pipeline.layouts import choose_layouts
 from pipeline.lock import read_lock
 from pipeline.oci.layout import open_layout
@@ -141,7 +142,7 @@ def _project(settings: Settings, target: str) -> str | None:
 
 
 def _formats(asked: Sequence[str]) -> tuple[str, ...]:
-    chosen = [part.strip() for value in asked for part in value.split(",") if part.strip()]
+    chosen = values_of(asked)
     for format in chosen:
         if format not in FORMATS:
             raise OptionInvalid(

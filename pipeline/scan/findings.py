@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from pipeline.errors import NotScanned, OptionInvalid, nearest
+from pipeline.flags import values_of
 
 REPOSITORY = "repository"
 """The subject that is the repository's own files."""
@@ -99,7 +100,7 @@ def parse_gate(values: Sequence[str]) -> Severity:
 
     Everything at or above the lowest that is named fails.  Raises `OptionInvalid`.
     """
-    names = [part.strip().upper() for value in values for part in value.split(",") if part.strip()]
+    names = [name.upper() for name in values_of(values)]
     known = [severity.name for severity in reversed(Severity)]
     for name in names:
         if name not in known:

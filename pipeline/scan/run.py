@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from pipeline.errors import (
     OptionInvalid,
     nearest,
 )
+from pipeline.flags import values_of
 from pipeline.layouts import BuiltLayout, choose_layouts
 from pipeline.process import Runner, run
 from pipeline.report import Progress
@@ -212,11 +213,11 @@ def scan(
 
 def _fixable(subject: Subject) -> Subject:
     kept = tuple(f for f in subject.findings if f.kind is not Kind.VULNERABILITY or f.fixed)
-    return Subject(subject.name, kept, subject.seconds, subject.scanner_seconds, subject.packages)
+    return replace(subject, findings=kept)
 
 
 def _parts(request: ScanRequest) -> tuple[str, ...]:
-    asked = [part.strip() for value in request.only for part in value.split(",") if part.strip()]
+    asked = values_of(request.only)
     for part in asked:
         if part not in PARTS:
             raise OptionInvalid(
@@ -333,12 +334,12 @@ def _scan_files(
     progress: Progress,
     runner: Runner,
 ) -> Iterator[Subject]:
-    commands_: dict[str, Callable[[Path], tuple[str, ...]]] = {
+    scans: dict[str, Callable[[Path], tuple[str, ...]]] = {
         REPOSITORY: scanner.repository,
         CONFIGURATION: scanner.configuration,
     }
     with _copied(root) as folder:
-        for name, command in commands_.items():
+        for name, command in scans.items():
             if name in parts:
                 with progress.step(f"scan {name}"):
                     begin = time.monotonic()
@@ -351,16 +352,8 @@ def _scan_files(
 def _copied(root: Path) -> Iterator[Path]:
     """Yield a folder with the files of the repository: what git has or would add, nothing
     that it ignores."""
-    listed = [
-        Path(name)
-        for name in git(root, "ls-files", "-co", "--exclude-standard", "-z").split("\0")
-        if name
-    ] or [
-        Path(folder).relative_to(root) / name
-        for folder, folders, names in os.walk(root)
-        for name in names
-        if _keep_out(folders)
-    ]
+    known = git(root, "ls-files", "-co", "--exclude-standard", "-z")
+    listed = [Path(name) for name in known.split("\0") if name] or list(_walked(root))
     with tempfile.TemporaryDirectory(prefix="repository-") as name:
         for path in listed:
             source = root / path
@@ -371,9 +364,11 @@ def _copied(root: Path) -> Iterator[Path]:
         yield Path(name)
 
 
-def _keep_out(folders: list[str]) -> bool:
-    folders[:] = [folder for folder in folders if folder not in _NOT_OURS]
-    return True
+def _walked(root: Path) -> Iterator[Path]:
+    """Yield the files of a folder that git does not know, without what tools leave in it."""
+    for folder, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if name not in _NOT_OURS]
+        yield from (Path(folder).relative_to(root) / name for name in names)
 
 
 def _check_compose(root: Path, progress: Progress) -> Subject:

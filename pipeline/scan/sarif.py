@@ -102,11 +102,11 @@ def _rule(finding: Finding) -> dict[str, Any]:
 def _result(
     finding: Finding, number: int, exemption: Exemption | None, place: str
 ) -> dict[str, Any]:
-    location: dict[str, Any] = {"artifactLocation": {"uri": place or finding.path or "."}}
-    if not place:
-        location["region"] = {"startLine": max(finding.line, 1)}
-    else:
-        location["region"] = {"startLine": 1}
+    location = {
+        "artifactLocation": {"uri": place or finding.path or "."},
+        # Lines count from 1 (SARIF 3.30.5); of a file that stands for an image none is the one.
+        "region": {"startLine": 1 if place else max(finding.line, 1)},
+    }
     text = f"{finding.id} ({finding.severity.name}) in {finding.place}, {finding.subject}"
     if finding.kind is Kind.VULNERABILITY:
         text += f"; fixed in {finding.fixed}" if finding.fixed else "; not fixed yet"

@@ -153,10 +153,8 @@ def read_database(folder: Path) -> Database:
     return Database(inner, updated)
 
 
-def check_age(
-    database: Database, longest: datetime.timedelta, now: datetime.datetime
-) -> datetime.timedelta:
-    """Return the age of a database; raises `NotScanned` for one that is too old."""
+def check_age(database: Database, longest: datetime.timedelta, now: datetime.datetime) -> None:
+    """Raise `NotScanned` for a database that is too old, or from the future."""
     age = database.age(now)
     if age > longest:
         raise NotScanned(
@@ -169,7 +167,6 @@ def check_age(
             f"the database in {database.folder} is from the future ({database.updated:%Y-%m-%d})",
             hint="set this machine's clock",
         )
-    return age
 
 
 def default_cache(environ: Mapping[str, str] = os.environ) -> Path:
@@ -200,7 +197,7 @@ def ready(
     database = (
         _own_database(program, longest, now, environ, runner)
         if folder is None
-        else (read_database(folder))
+        else read_database(folder)
     )
     check_age(database, longest, now)
     with tempfile.TemporaryDirectory(prefix="trivy-") as name:

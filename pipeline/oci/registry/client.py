@@ -11,8 +11,8 @@ import hashlib
 import json
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, BinaryIO
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, BinaryIO, TypeVar
 
 from pipeline.errors import (
     NotInRegistry,
@@ -32,7 +32,7 @@ from pipeline.oci.registry.http import (
     Patience,
     Request,
 )
-from pipeline.oci.registry.reference import Reference, Repository
+from pipeline.oci.registry.reference import Reference, Repository, familiar
 from pipeline.oci.registry.upload import (
     MOUNT_REFUSALS,
     NO_HEAD,
@@ -64,7 +64,9 @@ ALL_MANIFEST_TYPES = tuple(
 MANIFEST_BYTES = 4 * 1024 * 1024
 """The largest manifest that registries take, and that is read."""
 
-_TAG_PAGES = 200
+T = TypeVar("T")
+
+_PAGES = 200
 _TAG_PAGE_BYTES = 4 * 1024 * 1024
 _NEXT_LINK = re.compile(r'<([^<>]*)>\s*;[^,]*?\brel\s*=\s*"?next"?(?=[\s;,"]|$)', re.IGNORECASE)
 
@@ -305,59 +307,52 @@ class Registry:
 
         None where the registry has no such list: then there may be a tag (see `referrers.py`).
         """
-        exchange = self._exchange(repository)
         what = f"listing what refers to {repository}@{digest}"
-        path = f"referrers/{digest}"
+        accept = {"Accept": Format.OCI.index_type}
         found: list[dict[str, Any]] = []
-        asked: set[str] = set()
-        while path not in asked and len(asked) < _TAG_PAGES:
-            asked.add(path)
-            request = exchange.request("GET", path, what, headers={"Accept": Format.OCI.index_type})
-            answer = exchange.ask(request, exchange.scopes("pull"), limit_bytes=MANIFEST_BYTES)
-            if answer.status == 404:
+        for page in self._pages(repository, f"referrers/{digest}", what, accept, MANIFEST_BYTES):
+            if page is None:
                 return None
-            if answer.status != 200:
-                raise exchange.refused(answer, request)
-            listed = _json(exchange, answer, request).get("manifests")
-            if not isinstance(listed, list) or not all(isinstance(d, dict) for d in listed):
-                raise RegistryRefused(
-                    f"{exchange.title} answers {what} with something else",
-                    hint="ask whoever runs the registry",
-                )
-            found += listed
-            link = _NEXT_LINK.search(answer.headers.get("link", ""))
-            if link is None:
-                return found
-            path = joined(exchange, answer, link[1], what)
-        raise RegistryRefused(
-            f"{exchange.title} does not come to an end {what}", hint="ask whoever runs the registry"
-        )
+            found += _list_of(dict, page.get("manifests"), repository, what)
+        return found
 
     def tags(self, repository: Repository) -> tuple[str, ...]:
         """Return the tags of a repository in the registry's order; none when there is none."""
-        exchange = self._exchange(repository)
         what = f"listing the tags of {repository}"
-        request = exchange.request("GET", "tags/list", what)
         found: dict[str, None] = {}
+        for page in self._pages(repository, "tags/list", what, {}, _TAG_PAGE_BYTES):
+            if page is None:
+                break
+            found.update(dict.fromkeys(_list_of(str, page.get("tags") or [], repository, what)))
+        return tuple(found)
+
+    def _pages(
+        self,
+        repository: Repository,
+        path: str,
+        what: str,
+        headers: Mapping[str, str],
+        limit_bytes: int,
+    ) -> Iterator[dict[str, Any] | None]:
+        """Yield each page of a list, None for one that is not there; raises `RegistryRefused`
+        for a list without an end."""
+        exchange = self._exchange(repository)
+        request = exchange.request("GET", path, what, headers=headers)
         asked = set()
-        for _ in range(_TAG_PAGES):
+        for _ in range(_PAGES):
             asked.add(request.url)
-            answer = exchange.ask(request, exchange.scopes("pull"), limit_bytes=_TAG_PAGE_BYTES)
+            answer = exchange.ask(request, exchange.scopes("pull"), limit_bytes=limit_bytes)
             if answer.status == 404:
-                return tuple(found)
+                yield None
+                return
             if answer.status != 200:
                 raise exchange.refused(answer, request)
-            listed = _json(exchange, answer, request).get("tags") or []
-            if not isinstance(listed, list) or not all(isinstance(tag, str) for tag in listed):
-                raise RegistryRefused(
-                    f"{exchange.title} answers {what} with something else",
-                    hint="ask whoever runs the registry",
-                )
-            found.update(dict.fromkeys(listed))
+            yield _json(exchange, answer, request)
             link = _NEXT_LINK.search(answer.headers.get("link", ""))
             if link is None:
-                return tuple(found)
-            request = exchange.request("GET", joined(exchange, answer, link[1], what), what)
+                return
+            path = joined(exchange, answer, link[1], what)
+            request = exchange.request("GET", path, what, headers=headers)
             if request.url in asked:
                 break
         raise RegistryRefused(
@@ -424,3 +419,13 @@ def _json(exchange: Exchange, answer: Answer, request: Request) -> dict[str, Any
         f"{exchange.title} answers {request.what} with something that is not JSON",
         hint="see whether the address is a registry's; a proxy may stand in between",
     )
+
+
+def _list_of(kind: type[T], listed: Any, repository: Repository, what: str) -> list[T]:
+    """Return a list as a page has it; raises `RegistryRefused` for one of something else."""
+    if not isinstance(listed, list) or not all(isinstance(entry, kind) for entry in listed):
+        raise RegistryRefused(
+            f"{familiar(repository.registry)} answers {what} with something else",
+            hint="ask whoever runs the registry",
+        )
+    return listed

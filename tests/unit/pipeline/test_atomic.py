@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from pipeline.atomic import copy_verified, file_sha256, write_atomically, writing
+from pipeline.atomic import alone_in, copy_verified, file_sha256, write_atomically, writing
 from pipeline.errors import OutputUnwritable
 
 NEW = b"new" * 1000
@@ -167,3 +168,25 @@ def test_a_place_that_cannot_be_a_file_is_one_line(
 def test_a_digest_is_that_of_the_whole_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(NEW)
     assert file_sha256(tmp_path / "file") == SHA256
+
+
+def test_a_folder_has_one_writer_at_a_time(tmp_path: Path) -> None:
+    folder = tmp_path / "not" / "there"
+    entered = threading.Event()
+
+    def other() -> None:
+        with alone_in(folder):
+            entered.set()
+
+    second = threading.Thread(target=other)
+    with alone_in(folder):
+        second.start()
+        assert not entered.wait(0.2)
+    assert entered.wait(30)
+    second.join()
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputUnwritable), alone_in(tmp_path / "file" / "folder"):
+        pytest.fail("a file is no folder")
