@@ -28,6 +28,7 @@ namespace = Collection(
     dockerfile.dockerfile,
     trust.scan,
     trust.sbom,
+    trust.verify,
     compose.collection,
     monitor.monitor,
     machine.cache,

@@ -366,6 +366,18 @@ class ExceptionsInvalid(PipelineError):
     exit_code = 93
 
 
+class VerificationFailed(PipelineError):
+    """An image, or what is said of it, that is not what it should be; every reason is printed."""
+
+    exit_code = 94
+
+
+class NotVerified(PipelineError):
+    """What was to be verified and is not there to be: no provenance, no SBOM, no signature."""
+
+    exit_code = 95
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return "did you mean 'x'? " for the known name closest to `name`, or ""."""
     match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)

@@ -15,6 +15,7 @@ from typing import Any
 
 from pipeline.atomic import alone_in, file_sha256, write_atomically, writing
 from pipeline.build import BuildReport, BuiltImage
+from pipeline.errors import ImageInvalid
 from pipeline.lock import LockedPackage
 from pipeline.oci.image import Format, timestamp
 from pipeline.plan import ImagePlan, Plan, builder_digest
@@ -58,6 +59,20 @@ def write_provenance(report: BuildReport, plan: Plan, inputs: Inputs) -> tuple[P
                 write_atomically(path, statement(image, plan, inputs))
             written.append(path)
     return tuple(written)
+
+
+def subjects_of(data: bytes, name: str) -> frozenset[str]:
+    """Return the digests ("sha256:…") that a statement is about; `name` is for messages.
+
+    Raises `ImageInvalid` for bytes that are no statement.
+    """
+    try:
+        listed = json.loads(data)["subject"]
+        return frozenset(f"sha256:{subject['digest']['sha256']}" for subject in listed)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ImageInvalid(
+            f"{name} is no provenance: {' '.join(str(error).split())}", hint="build it again"
+        ) from None
 
 
 def statement(image: BuiltImage, plan: Plan, inputs: Inputs) -> bytes:

@@ -103,6 +103,19 @@ class TagMove:
 
 
 @dataclass(frozen=True, slots=True)
+class Attached:
+    """Something that is said of an image, beside it in the registry."""
+
+    name: str
+    """Such as `SBOM linux/arm64`, `provenance`."""
+    subject: str
+    """The digest of the manifest that it is about."""
+    digest: str
+    """Of its own manifest."""
+    fate: Fate
+
+
+@dataclass(frozen=True, slots=True)
 class PushReport:
     """What a push did; of a survey, what it would do."""
 
@@ -114,6 +127,9 @@ class PushReport:
     parts: tuple[Part, ...]
     tags: tuple[TagMove, ...]
     seconds: float = 0.0
+    attached: tuple[Attached, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What could not be attached, and why."""
 
     @property
     def reference(self) -> str:
@@ -157,6 +173,16 @@ class PushReport:
                 }
                 for part in self.parts
             ],
+            "attached": [
+                {
+                    "name": one.name,
+                    "subject": one.subject,
+                    "digest": one.digest,
+                    "fate": one.fate.value,
+                }
+                for one in self.attached
+            ],
+            "notes": list(self.notes),
             "blobs": {fate.value: self.count(fate) for fate in Fate if self.count(fate)},
             "bytes_to_send": sum(b.size_bytes for b in self.blobs if b.fate is Fate.WOULD_SEND),
             "bytes_sent": sum(blob.sent_bytes for blob in self.blobs),
@@ -281,11 +307,13 @@ def push_image(
     *,
     sources: Sequence[str] = (),
     present: frozenset[str] = frozenset(),
+    before_tags: Callable[[], None] = lambda: None,
 ) -> PushReport:
     """Bring an image to its repository, and its tags to the image; say what that took.
 
     `sources` and `present` are as for `survey_push`: what other repositories of the
-    registry have is mounted from there.
+    registry have is mounted from there.  `before_tags` is called when the image is there and no
+    tag names it yet.
     """
     begin_s = time.monotonic()
     before = survey_push(cargo, registry, present=present)
@@ -305,6 +333,7 @@ def push_image(
     top = cargo.image.top
     if before.fate in _ABSENT and before.digest not in absent:
         _put_by_digest([top], [before.digest], cargo.repository, registry)
+    before_tags()
     _move_tags(before.tags, top, cargo.repository, registry)
     return replace(
         before,

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline import commands
+from pipeline.attestations import Attestation, attach_all, attestations_of
 from pipeline.errors import ImageMissing, OptionInvalid
 from pipeline.flags import values_of
 from pipeline.oci.layout import NamedImage, open_layout
@@ -18,6 +19,7 @@ from pipeline.oci.registry.reference import Reference, Repository, check_digest,
 from pipeline.platforms import Platform
 from pipeline.pull import PullReport, pull_image, short_name
 from pipeline.push import (
+    Attached,
     Cargo,
     PushReport,
     facts_of,
@@ -51,6 +53,8 @@ class PushRequest:
     images: Path | None = None
     sources: Sequence[str] = ()
     plain_http: bool = False
+    attach: bool = True
+    """Whether SBOM and provenance go along."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +99,26 @@ def push(
     present: frozenset[str] = frozenset()
     with open_registry(repository, plain_http=request.plain_http, environ=environ) as registry:
         for cargo in cargoes:
+            made, notes = attestations_of(cargo, settings) if request.attach else ((), ())
+            attached: list[Attached] = []
+
+            def attach(made: Sequence[Attestation] = made, into: list[Attached] = attached) -> None:
+                into += attach_all(registry, repository, made, dry_run=dry_run)
+
             if dry_run:
                 report = survey_push(cargo, registry, sources=sources, present=present)
+                attach()
             else:
-                report = push_image(cargo, registry, progress, sources=sources, present=present)
+                report = push_image(
+                    cargo,
+                    registry,
+                    progress,
+                    sources=sources,
+                    present=present,
+                    before_tags=attach,
+                )
             present |= {blob.digest for blob in report.blobs}
-            reports.append(report)
+            reports.append(replace(report, attached=tuple(attached), notes=notes))
     return tuple(reports)
 
 

@@ -14,7 +14,7 @@ from pipeline.contents import LayerReader
 from pipeline.errors import OptionInvalid, nearest
 from pipeline.flags import values_of
 from pipeline.layouts import choose_layouts
-from pipeline.lock import read_lock
+from pipeline.lock import Lock, read_lock
 from pipeline.oci.layout import open_layout
 from pipeline.platforms import Platform
 from pipeline.process import Runner, run
@@ -101,8 +101,7 @@ def make_sboms(
                 layout.folder, image, name, layout.tag, commands.builder_cache(), read
             )
             if layout.target is not None:
-                project = _project(settings, layout.target)
-                found = from_lock(found, settings, lock, layout.target, project)
+                found = locked_inventory(found, settings, lock, layout.target)
             seconds = time.monotonic() - begin
             view = layout.view(image.platform)
             checked = crosscheck.SCANNERS if request.check else ()
@@ -130,6 +129,11 @@ def make_sboms(
     for report, data in made:
         write_atomically(report.path, data)
     return tuple(report for report, _ in made)
+
+
+def locked_inventory(found: Inventory, settings: Settings, lock: Lock, target: str) -> Inventory:
+    """Return the inventory with what the lock knows of each package; see `from_lock`."""
+    return from_lock(found, settings, lock, target, _project(settings, target))
 
 
 def _project(settings: Settings, target: str) -> str | None:

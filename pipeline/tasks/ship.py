@@ -26,6 +26,8 @@ _DRY = "ask the registry, print what would be sent, send nothing"
         "`invoke tags`)",
         "images": "folder of OCI layouts, or one layout (default: dist/images)",
         "from-repository": "repository of the same registry that may have layers to mount",
+        "no-attach": "leave out what else goes along, each platform's SBOM and the build's "
+        "provenance, for a registry that takes images alone",
         "plain-http": _PLAIN,
         "dry-run": _DRY,
         "json": "print the result as JSON",
@@ -39,6 +41,7 @@ def push(
     tag: Any = None,
     images: str | None = None,
     from_repository: Any = None,
+    no_attach: bool = False,
     plain_http: bool = False,
     dry_run: bool = False,
     json: bool = False,
@@ -55,6 +58,7 @@ def push(
         images=Path(images) if images else None,
         sources=from_repository or (),
         plain_http=plain_http,
+        attach=not no_attach,
     )
     with report.progress() as progress:
         done = shipping.push(request, progress, dry_run=dry_run)

@@ -44,6 +44,11 @@ def push(reports: Sequence[PushReport], *, dry_run: bool, as_json: bool) -> None
     print_table(["target", "platform", "size", sent, "there", "mounted", "digest"], rows)
     print()
     _references(reports, dry_run=dry_run)
+    for report in reports:
+        for one in report.attached:
+            print(f"{one.name} of {report.target}  {one.fate.value}  {one.digest}")
+        for note in report.notes:
+            print(f"note: {note}")
     if dry_run:
         total = sum(
             blob.size_bytes

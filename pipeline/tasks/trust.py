@@ -133,3 +133,50 @@ def scan(
         done = run_scan(request, progress, now=datetime.now(UTC))
     show_scan.report(done, format=request.format, output=Path(output) if output else None)
     done.raise_for_gate()
+
+
+@task(
+    iterable=("require",),
+    help={
+        "where": "a layout's folder (dist/images/production), or a reference: "
+        "ghcr.io/owner/name:v1.2.3",
+        "digest": "what the image has to be: sha256:…",
+        "require": "refuse unless these are verified, too: provenance, lock, sbom, tag; "
+        "repeatable, commas (default: refuse what is wrong, and say what is not there)",
+        "plain-http": "speak http with a registry that is not on this machine",
+        "json": "print the result as JSON",
+    },
+)
+def verify(
+    c: Context,
+    where: str,
+    digest: str | None = None,
+    require: Any = None,
+    plain_http: bool = False,
+    json: bool = False,
+) -> None:
+    """Verify digests, provenance, lock and SBOMs of an image, and say what could not be.
+
+    Exit code 94: something is not what it should be; 95: what --require names is not there.
+    """
+    from pipeline import report
+    from pipeline.oci.registry.reference import check_digest
+    from pipeline.verify import VerifyRequest
+    from pipeline.verify import verify as run_verify
+
+    request = VerifyRequest(
+        where=where,
+        digest=check_digest(digest) if digest else None,
+        plain_http=plain_http,
+    )
+    with report.progress() as progress:
+        done = run_verify(request, progress)
+    if json:
+        report.print_json(done.to_json())
+    else:
+        print(f"{done.where}  {done.digest}")
+        report.print_table(
+            ("what", "", "why"),
+            [(check.name, check.outcome.value, check.detail) for check in done.checks],
+        )
+    done.raise_for([part for value in require or () for part in value.split(",") if part])

@@ -83,6 +83,16 @@ class Referrer:
     annotations: Mapping[str, str] = field(default_factory=dict)
 
 
+def is_attached(
+    registry: Registry, repository: Repository, subject: Descriptor, artifact: Artifact
+) -> bool:
+    """Whether the repository has an artifact, and lists it with what it refers to."""
+    digest = artifact.manifest(subject).descriptor.digest
+    if registry.head_manifest(Reference(repository, digest=digest), pushing=True) is None:
+        return False
+    return any(one.digest == digest for one in list_referrers(registry, repository, subject.digest))
+
+
 def attach(
     registry: Registry, repository: Repository, subject: Descriptor, artifact: Artifact
 ) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import pipeline.shipping
 import pipeline.tags
 from pipeline import commands
+from pipeline.attestations import PROVENANCE_TYPE
 from pipeline.errors import (
     ImageInvalid,
     ImageMissing,
@@ -22,8 +24,11 @@ from pipeline.errors import (
     UnsupportedPlatform,
 )
 from pipeline.oci.layout import open_layout
+from pipeline.oci.registry.reference import Repository
+from pipeline.oci.registry.referrers import fetch, list_referrers
 from pipeline.platforms import Platform
-from pipeline.push import PushReport
+from pipeline.provenance import provenance_path
+from pipeline.push import Fate, PushReport
 from pipeline.report import Silent
 from pipeline.revision import Revision
 from pipeline.settings import read_settings
@@ -38,7 +43,7 @@ from pipeline.shipping import (
 )
 from pipeline.tags import Event, TagState
 from tests.unit.pipeline.oci.registry.faulty_registry import FaultyRegistry
-from tests.unit.pipeline.shipments import COMMIT, build
+from tests.unit.pipeline.shipments import COMMIT, build, client
 
 NAME = "owner/accelerapp"
 HOME = {"HOME": "/nonexistent"}
@@ -70,7 +75,8 @@ def ship(
 
 
 def tags(remote: FaultyRegistry) -> set[str]:
-    return set(remote.content[NAME].tags)
+    """Return the tags of images: a registry without referrers lists them under others."""
+    return {tag for tag in remote.content[NAME].tags if not tag.startswith("sha256-")}
 
 
 # Where to.
@@ -375,3 +381,97 @@ def test_credentials_of_the_environment_are_for_the_registry_of_pushes(
             pull(request, Silent(), environ=environ)
         assert refused.value.exit_code in (70, 71)
         assert "secret" not in str(refused.value)
+
+
+# What goes along.
+
+
+def statement_of(layout: Path, *digests: str) -> Path:
+    """Put a statement about these digests beside a layout."""
+    path = provenance_path(layout)
+    subject = [{"digest": {"sha256": digest.removeprefix("sha256:")}} for digest in digests]
+    path.write_text(json.dumps({"subject": subject}))
+    return path
+
+
+def digests_of(layout: Path) -> list[str]:
+    image = open_layout(layout)
+    parts = [part.manifest.descriptor.digest for part in image.images]
+    return [image.top.descriptor.digest, *parts]
+
+
+def said_of(remote: FaultyRegistry, digest: str) -> dict[str, bytes]:
+    """Return what is attached to a manifest, by type."""
+    place = Repository(remote.host, NAME)
+    with client(remote) as registry:
+        found = list_referrers(registry, place, digest)
+        return {one.type: fetch(registry, place, digest, one) for one in found}
+
+
+def test_sboms_and_provenance_go_along(remote: FaultyRegistry) -> None:
+    layout = Path("dist/images/production")
+    top, *parts = digests_of(layout)
+    written = statement_of(layout, top, *parts)
+    (report,) = ship(remote, tags=["v9.9.9"])
+    assert said_of(remote, top) == {PROVENANCE_TYPE: written.read_bytes()}
+    for digest in parts:
+        (data,) = said_of(remote, digest).values()
+        assert json.loads(data)["metadata"]["component"]["version"] == digest
+    names = ["SBOM linux/amd64", "SBOM linux/arm64", "provenance"]
+    assert [one.name for one in report.attached] == names
+    assert {one.fate for one in report.attached} == {Fate.SENT}
+    assert [one["subject"] for one in report.to_json()["attached"]] == [*parts, top]
+
+
+def test_what_is_attached_is_not_sent_again(remote: FaultyRegistry) -> None:
+    layout = Path("dist/images/production")
+    statement_of(layout, *digests_of(layout))
+    ship(remote, tags=["v9.9.9"])
+    before = len([seen for seen in remote.requests if seen.method not in ("GET", "HEAD")])
+    (report,) = ship(remote, tags=["v9.9.9"])
+    after = len([seen for seen in remote.requests if seen.method not in ("GET", "HEAD")])
+    assert {one.fate for one in report.attached} == {Fate.EXISTS}
+    assert after == before
+
+
+def test_no_tag_moves_before_all_is_attached(remote: FaultyRegistry) -> None:
+    layout = Path("dist/images/production")
+    statement_of(layout, *digests_of(layout))
+    ship(remote, tags=["v9.9.9"])
+    put = [seen.path for seen in remote.seen("PUT") if "/manifests/" in seen.path]
+    assert put[-1].endswith("/v9.9.9")
+
+
+def test_a_dry_run_attaches_nothing(remote: FaultyRegistry) -> None:
+    layout = Path("dist/images/production")
+    statement_of(layout, *digests_of(layout))
+    (report,) = ship(remote, tags=["v9.9.9"], dry_run=True)
+    assert {one.fate for one in report.attached} == {Fate.WOULD_SEND}
+    assert not [seen for seen in remote.requests if seen.method not in ("GET", "HEAD")]
+
+
+def test_nothing_is_attached_where_that_is_asked_for(remote: FaultyRegistry) -> None:
+    (report,) = ship(remote, tags=["v9.9.9"], attach=False)
+    assert report.attached == ()
+    assert set(remote.content[NAME].tags) == {"v9.9.9"}
+
+
+def test_an_image_without_provenance_says_so(remote: FaultyRegistry) -> None:
+    (report,) = ship(remote, tags=["v9.9.9"])
+    assert any("no provenance" in note for note in report.notes)
+
+
+def test_the_provenance_of_another_image_is_refused_before_anything_is_sent(
+    remote: FaultyRegistry,
+) -> None:
+    statement_of(Path("dist/images/production"), *digests_of(Path("dist/images/base")))
+    with pytest.raises(ImageInvalid, match="is not the provenance of the image"):
+        ship(remote, tags=["v9.9.9"])
+    assert not remote.requests
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"subject": 3}', '{"subject": [{}]}'])
+def test_what_is_no_provenance_is_refused(remote: FaultyRegistry, text: str) -> None:
+    provenance_path(Path("dist/images/production")).write_text(text)
+    with pytest.raises(ImageInvalid, match="is no provenance"):
+        ship(remote, tags=["v9.9.9"])
