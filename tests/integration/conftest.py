@@ -23,9 +23,18 @@ import pytest
 
 from pipeline.platforms import Platform
 from tests.integration.browser import Browser, Tab
-from tests.integration.building import ROOT, SETTINGS, BuiltImage, Checkout, read_image
+from tests.integration.building import (
+    ROOT,
+    SETTINGS,
+    BuiltImage,
+    Checkout,
+    commit_all,
+    copy_repository,
+    read_image,
+)
 from tests.integration.debian_base import load_debian
-from tests.integration.registry import LocalRegistry, running_registry
+from tests.integration.registry import FaultProxy, LocalRegistry, running_registry
+from tests.integration.shop import HERMETIC, Shop
 
 if TYPE_CHECKING:
     import docker
@@ -92,6 +101,12 @@ def syft() -> Path:
 def oras() -> Path:
     """Return oras's path: reads registries with code of its own."""
     return find_tool("oras", unchecked="that oras finds what was pushed")
+
+
+@pytest.fixture(scope="session")
+def cosign() -> Path:
+    """Return cosign's path: signs images, and verifies signatures."""
+    return find_tool("cosign", unchecked="that images can be signed, and signatures verified")
 
 
 @pytest.fixture(scope="session")
@@ -325,3 +340,31 @@ def tab(browser: Browser) -> Iterator[Tab]:
         tab.call(f"{domain}.enable")
     yield tab
     browser.call("Target.disposeBrowserContext", browserContextId=context)
+
+
+@pytest.fixture(scope="module")
+def committed(repository: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """Return a copy of this repository of one commit, which nobody else works on."""
+    folder = commit_all(copy_repository(tmp_path_factory.mktemp("committed")))
+    return Checkout(folder, repository.cache, environment=HERMETIC)
+
+
+@pytest.fixture(scope="module")
+def production(committed: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the output folder of `invoke build`: production, for every platform."""
+    folder = tmp_path_factory.mktemp("production")
+    committed.build("--platform", "all", "--output", folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shop(
+    committed: Checkout, registry_program: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Shop]:
+    """Yield a registry for all tests that only add to it."""
+    folder = tmp_path_factory.mktemp("registry")
+    with (
+        running_registry(registry_program, folder) as registry,
+        FaultProxy(registry.address) as proxy,
+    ):
+        yield Shop(committed, registry, proxy)

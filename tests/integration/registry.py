@@ -55,12 +55,16 @@ class LocalRegistry:
     storage: Path
 
     def request(
-        self, method: str, path: str, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str] | None = None,
+        data: bytes | None = None,
     ) -> tuple[int, Mapping[str, str], bytes]:
         """Ask it something directly; header names of the answer are in lower case."""
         connection = http.client.HTTPConnection(self.address, timeout=30)
         with contextlib.closing(connection):
-            connection.request(method, path, headers=dict(headers or {}))
+            connection.request(method, path, data, dict(headers or {}))
             answer = connection.getresponse()
             names = {name.lower(): value for name, value in answer.getheaders()}
             return answer.status, names, answer.read()

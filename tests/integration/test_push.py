@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,7 +15,6 @@ from pipeline.platforms import Platform
 from tests.integration.building import (
     PLATFORMS,
     Checkout,
-    commit_all,
     copy_repository,
     read_image,
     run,
@@ -26,84 +24,23 @@ from tests.integration.conftest import RunImage
 from tests.integration.registry import (
     PASSWORD,
     USERNAME,
-    FaultProxy,
     LocalRegistry,
-    running_registry,
 )
+from tests.integration.shop import HERMETIC, NAME, TAG, Shop
 
 if TYPE_CHECKING:
     import docker
 
-NAME = "accelerapp"
-TAG = "v1.2.3"
 INDEX = "application/vnd.oci.image.index.v1+json"
 UPLOAD_LIMIT_BYTES = 150_000
 """What a change of the application may cost beside the application's own layer."""
-HERMETIC: dict[str, str | None] = {
-    "REGISTRY_USERNAME": None,
-    "REGISTRY_PASSWORD": None,
-    "REGISTRY_AUTH_FILE": None,
-    "ACCELERAPP_REGISTRY": None,
-}
-
-
-@dataclass(frozen=True)
-class Shop:
-    """A checkout, a registry, and the proxy between them, which only writes down."""
-
-    checkout: Checkout
-    registry: LocalRegistry
-    proxy: FaultProxy
-
-    def invoke(self, task: str, *arguments: str | Path) -> Any:
-        """Run a task with --json, which must succeed, and return what it prints."""
-        done = self.checkout.invoke(task, "--json", *arguments)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-    def push(self, layouts: Path, *arguments: str, tag: str = TAG) -> Any:
-        """Push production from a folder of layouts; return the report of its images."""
-        place = ("--registry", self.proxy.address, "--images", layouts)
-        return self.invoke("push", *place, "--tag", tag, *arguments)["images"]
-
-    def reference(self, suffix: str = f":{TAG}") -> str:
-        """Return the registry's own name of the image, without the proxy."""
-        return f"{self.registry.address}/{NAME}{suffix}"
 
 
 @pytest.fixture(scope="module")
-def committed(repository: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """Return a copy of this repository of one commit, which nobody else works on."""
-    folder = commit_all(copy_repository(tmp_path_factory.mktemp("committed")))
-    return Checkout(folder, repository.cache, environment=HERMETIC)
-
-
-@pytest.fixture(scope="module")
-def layouts(committed: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the output folder of `invoke build`: production, for every platform."""
-    folder = tmp_path_factory.mktemp("production")
-    committed.build("--platform", "all", "--output", folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def shop(
-    committed: Checkout, registry_program: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Shop]:
-    """Yield a registry for all tests that only add to it."""
-    folder = tmp_path_factory.mktemp("registry")
-    with (
-        running_registry(registry_program, folder) as registry,
-        FaultProxy(registry.address) as proxy,
-    ):
-        yield Shop(committed, registry, proxy)
-
-
-@pytest.fixture(scope="module")
-def digest(shop: Shop, layouts: Path) -> str:
+def digest(shop: Shop, production: Path) -> str:
     """Push production and return its digest."""
-    (report,) = shop.push(layouts)
-    assert report["digest"] == whole_layout(layouts / "production")
+    (report,) = shop.push(production)
+    assert report["digest"] == whole_layout(production / "production")
     return str(report["digest"])
 
 
@@ -168,9 +105,9 @@ def test_pull_gives_back_the_same_digest(shop: Shop, digest: str, tmp_path: Path
     assert report["digest"] == digest == whole_layout(output)
 
 
-def test_pushing_what_is_there_sends_no_blob(shop: Shop, digest: str, layouts: Path) -> None:
+def test_pushing_what_is_there_sends_no_blob(shop: Shop, digest: str, production: Path) -> None:
     shop.proxy.forget()
-    (report,) = shop.push(layouts)
+    (report,) = shop.push(production)
     assert report["digest"] == digest
     assert shop.proxy.blob_bytes() == 0
     assert not shop.proxy.requests("PATCH")
@@ -192,9 +129,9 @@ def test_a_matrix_joined_afterwards_is_the_same_to_the_byte(
 
 
 def test_a_change_of_the_application_uploads_little_besides_it(
-    shop: Shop, digest: str, layouts: Path, tmp_path: Path
+    shop: Shop, digest: str, production: Path, tmp_path: Path
 ) -> None:
-    before = layers_of(layouts)
+    before = layers_of(production)
     changed = replace(shop.checkout, folder=copy_repository(tmp_path / "copy"))
     module = changed.folder / "src" / "accelerapp" / "__init__.py"
     module.write_text(f"{module.read_text()}\n# Changed.\n")
@@ -203,7 +140,7 @@ def test_a_change_of_the_application_uploads_little_besides_it(
     own = {layer: size for layer, size in after.items() if layer not in before}
     assert 0 < len(own) <= len(PLATFORMS)  # One for both, when its bytes are the same.
     shop.proxy.forget()
-    shop.push(tmp_path / "after", tag="after")
+    shop.push(tmp_path / "after", "--no-attach", tag="after")
     assert shop.registry.is_whole(NAME, "after")
     assert sum(own.values()) <= shop.proxy.blob_bytes() <= sum(own.values()) + UPLOAD_LIMIT_BYTES
     assert sum(own.values()) < 1_000_000
@@ -217,9 +154,9 @@ def layers_of(output: Path) -> dict[str, int]:
     }
 
 
-def test_nothing_is_sent_in_a_dry_run(shop: Shop, layouts: Path) -> None:
+def test_nothing_is_sent_in_a_dry_run(shop: Shop, production: Path) -> None:
     shop.proxy.forget()
-    shop.push(layouts, "--dry-run", tag="never")
+    shop.push(production, "--dry-run", tag="never")
     assert {seen.method for seen in shop.proxy.seen} <= {"GET", "HEAD"}
     assert shop.registry.digest(NAME, "never") is None
 
@@ -227,7 +164,7 @@ def test_nothing_is_sent_in_a_dry_run(shop: Shop, layouts: Path) -> None:
 def test_the_password_that_docker_login_stored_is_found(
     registry_with_auth: LocalRegistry,
     committed: Checkout,
-    layouts: Path,
+    production: Path,
     tmp_path: Path,
     skopeo: Path,
 ) -> None:
@@ -243,7 +180,7 @@ def test_the_password_that_docker_login_stored_is_found(
     )
     assert done.returncode == 0, done.stderr
     checkout = replace(committed, environment={**HERMETIC, "REGISTRY_AUTH_FILE": str(file)})
-    place = ("--registry", registry_with_auth.address, "--images", layouts, "--tag", TAG)
+    place = ("--registry", registry_with_auth.address, "--images", production, "--tag", TAG)
     pushed = checkout.invoke("push", *place)
     assert pushed.returncode == 0, pushed.stderr
     assert PASSWORD not in pushed.stdout + pushed.stderr

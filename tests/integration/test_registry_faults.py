@@ -413,7 +413,7 @@ def test_a_layer_of_another_repository_is_mounted_and_not_sent(
     first = push(proxy.address, layout, "--registry", f"{proxy.address}/elsewhere")
     assert first.returncode == 0, first.stderr
     proxy.forget()
-    done = push(proxy.address, layout, "--from-repository", f"elsewhere/{NAME}")
+    done = push(proxy.address, layout, "--from-repository", f"elsewhere/{NAME}", "--no-attach")
     assert_pushed(done, registry, layout)
     assert proxy.requests("PATCH") == []
 
