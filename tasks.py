@@ -28,6 +28,7 @@ namespace = Collection(
     dockerfile.dockerfile,
     trust.scan,
     trust.sbom,
+    trust.sign,
     trust.verify,
     compose.collection,
     monitor.monitor,

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What CI needs around the project: Docker Engine (Debian's, 20.10), emulation of
-# linux/arm64, Podman, a registry, skopeo, umoci, buildx, Compose, oras, mmdebstrap,
-# Prometheus, Redis, Chromium, compilers for generated firmware and what runs it (simavr,
+# linux/arm64, Podman, a registry, skopeo, umoci, buildx, Compose, oras, cosign,
+# mmdebstrap, Prometheus, Redis, Chromium, compilers for generated firmware and what runs it (simavr,
 # MicroPython), Trivy, Syft and Trivy's test database.
 #
 #   exports=$(.ci/host.sh up) && eval "$exports"   # install, start, reuse what is there
@@ -40,7 +40,7 @@ packages=(docker.io iptables qemu-user-static skopeo umoci docker-registry
 # that need only a C library; MicroPython needs a newer one, and gets it. They are unpacked
 # into the folder, never installed.
 next_debian=trixie
-next_packages=(docker-buildx docker-compose oras
+next_packages=(docker-buildx docker-compose oras cosign
   micropython libc6 libmbedcrypto16 libmbedtls21 libmbedx509-7)
 libraries=usr/lib/x86_64-linux-gnu
 declare -A next_programs=(
@@ -52,6 +52,7 @@ declare -A next_programs=(
   [libmbedtls21]=$libraries/libmbedtls.so.21
   [libmbedx509-7]=$libraries/libmbedx509.so.7
   [oras]=usr/bin/oras
+  [cosign]=usr/bin/cosign
 )
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 start_timeout_s=60
@@ -162,7 +163,9 @@ install_next_debian() {
     done
     rm -rf -- "$work/apt"
   fi
-  ln -sfn -- "$(next_program oras)" "$dir/bin/oras"
+  for package in oras cosign; do
+    ln -sfn -- "$(next_program "$package")" "$dir/bin/$package"
+  done
   for package in libc6 libmbedcrypto16 libmbedtls21 libmbedx509-7; do
     paths+=:$work/$package/$libraries
   done

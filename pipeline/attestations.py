@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pipeline.oci.registry.client import Registry
 
 SBOM_TYPE = "application/vnd.cyclonedx+json"
+SPDX_TYPE = "application/spdx+json"
 PROVENANCE_TYPE = "application/vnd.in-toto+json"
 
 

@@ -72,6 +72,11 @@ _PROGRAMS: Mapping[str, tuple[tuple[str, ...], str, str]] = {
         "'invoke scan', 'invoke sbom --check'",
         "install it from its vendor, 0.59 or newer",
     ),
+    "cosign": (
+        ("cosign", "version"),
+        "'invoke sign', 'invoke verify --key'",
+        "install it from its vendor, version 2",
+    ),
     "syft": (("syft", "--version"), "'invoke sbom --check'", "install it from its vendor"),
 }
 _BINFMT = Path("/proc/sys/fs/binfmt_misc")

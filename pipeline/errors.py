@@ -378,6 +378,12 @@ class NotVerified(PipelineError):
     exit_code = 95
 
 
+class SigningFailed(PipelineError):
+    """A signature that cosign did not make: a wrong key or password, a registry that refuses."""
+
+    exit_code = 96
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return "did you mean 'x'? " for the known name closest to `name`, or ""."""
     match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)

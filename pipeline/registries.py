@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,15 +30,24 @@ def open_registry(
     them is raised then; see `find_credentials`.
     """
     from pipeline.oci.registry.client import Registry
-    from pipeline.oci.registry.credentials import find_credentials
 
-    def credentials(asked: Repository) -> Credentials | None:
-        return find_credentials(
-            asked,
-            environ=os.environ if environ is None else environ,
-            home=Path(os.path.expanduser("~")),
-            use_environment=pushed_to is not None and asked.registry == pushed_to.registry,
-        )
-
+    credentials = partial(credentials_for, pushed_to=pushed_to, environ=environ)
     with Registry(credentials=credentials, plain_http=plain_http) as registry:
         yield registry
+
+
+def credentials_for(
+    asked: Repository,
+    *,
+    pushed_to: Repository | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Credentials | None:
+    """Return this user's credentials for a repository, found as `open_registry` says."""
+    from pipeline.oci.registry.credentials import find_credentials
+
+    return find_credentials(
+        asked,
+        environ=os.environ if environ is None else environ,
+        home=Path(os.path.expanduser("~")),
+        use_environment=pushed_to is not None and asked.registry == pushed_to.registry,
+    )

@@ -141,8 +141,13 @@ def scan(
         "where": "a layout's folder (dist/images/production), or a reference: "
         "ghcr.io/owner/name:v1.2.3",
         "digest": "what the image has to be: sha256:…",
-        "require": "refuse unless these are verified, too: provenance, lock, sbom, tag; "
-        "repeatable, commas (default: refuse what is wrong, and say what is not there)",
+        "key": "the public key of whoever has to have signed it: a file, or env://NAME and what "
+        "else cosign takes; the signature is required then",
+        "identity": "who has to have signed it without a key, such as a workflow's address "
+        "https://github.com/owner/name/.github/workflows/release.yml@refs/tags/v1.2.3",
+        "issuer": "who vouches for --identity: https://token.actions.githubusercontent.com",
+        "require": "refuse unless these are verified, too: provenance, lock, sbom, signature, "
+        "tag; repeatable, commas (default: refuse what is wrong, and say what is not there)",
         "plain-http": "speak http with a registry that is not on this machine",
         "json": "print the result as JSON",
     },
@@ -151,22 +156,29 @@ def verify(
     c: Context,
     where: str,
     digest: str | None = None,
+    key: str | None = None,
+    identity: str | None = None,
+    issuer: str | None = None,
     require: Any = None,
     plain_http: bool = False,
     json: bool = False,
 ) -> None:
-    """Verify digests, provenance, lock and SBOMs of an image, and say what could not be.
+    """Verify digests, signature, provenance, lock and SBOMs of an image; say what could not be.
 
     Exit code 94: something is not what it should be; 95: what --require names is not there.
     """
     from pipeline import report
+    from pipeline.flags import values_of
     from pipeline.oci.registry.reference import check_digest
-    from pipeline.verify import VerifyRequest
-    from pipeline.verify import verify as run_verify
+    from pipeline.verify.run import VerifyRequest
+    from pipeline.verify.run import verify as run_verify
 
     request = VerifyRequest(
         where=where,
         digest=check_digest(digest) if digest else None,
+        key=key,
+        identity=identity,
+        issuer=issuer,
         plain_http=plain_http,
     )
     with report.progress() as progress:
@@ -179,4 +191,44 @@ def verify(
             ("what", "", "why"),
             [(check.name, check.outcome.value, check.detail) for check in done.checks],
         )
-    done.raise_for([part for value in require or () for part in value.split(",") if part])
+    done.raise_for([*values_of(require or ()), *(["signature"] if key or identity else [])])
+
+
+@task(
+    help={
+        "where": "a reference: ghcr.io/owner/name:v1.2.3, or …@sha256:…",
+        "key": "the private key: a file of 'cosign generate-key-pair', or env://NAME and what "
+        "else cosign takes; its password is COSIGN_PASSWORD",
+        "keyless": "sign as whoever this is to an OpenID Connect provider: a GitHub workflow with "
+        "id-token: write, or a person with a browser",
+        "plain-http": "speak http with a registry that is not on this machine",
+        "dry-run": "print what would be signed, and sign nothing",
+        "json": "print the result as JSON",
+    },
+)
+def sign(
+    c: Context,
+    where: str,
+    key: str | None = None,
+    keyless: bool = False,
+    plain_http: bool = False,
+    dry_run: bool = False,
+    json: bool = False,
+) -> None:
+    """Sign an image in a registry, its platforms, SBOMs and provenance, with cosign.
+
+    With a key nothing but the registry is spoken to; keyless the signature is in Sigstore's
+    transparency log. Exit code 96: cosign did not sign.
+    """
+    from pipeline import report
+    from pipeline.sign import SignRequest
+    from pipeline.sign import sign as run_sign
+
+    request = SignRequest(where, key, keyless, plain_http, dry_run)
+    with report.progress() as progress:
+        done = run_sign(request, progress)
+    if json:
+        report.print_json(done.to_json())
+        return
+    print(f"{done.reference}  {'would be signed' if dry_run else 'signed'} by {done.signer}")
+    report.print_table(("what", "digest"), [(one.name, one.digest) for one in done.signed])

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import commands, verify
+from pipeline import commands
 from pipeline.errors import NotVerified, VerificationFailed
 from pipeline.oci.image import Format, canonical
 from pipeline.oci.layout import blob_path, open_layout
@@ -24,15 +24,9 @@ from pipeline.revision import Revision
 from pipeline.sbom.make import SbomRequest, make_sboms
 from pipeline.settings import DESCRIPTION, LOCK, read_settings
 from pipeline.shipping import PushRequest, push
-from pipeline.verify import (
-    Check,
-    Evidence,
-    Outcome,
-    Verification,
-    VerifyRequest,
-    evidence_beside,
-    verify_layout,
-)
+from pipeline.verify import provenance
+from pipeline.verify.checks import Check, Evidence, Outcome, Verification
+from pipeline.verify.run import VerifyRequest, evidence_beside, verify, verify_layout
 from tests.unit.pipeline.factories import World
 from tests.unit.pipeline.oci.registry.faulty_registry import FaultyRegistry
 from tests.unit.pipeline.sbom.conftest import write_files
@@ -401,7 +395,7 @@ def remote(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyRegi
 
 
 def at(remote: FaultyRegistry, suffix: str = ":v1.0.0") -> Verification:
-    return verify.verify(VerifyRequest(f"{remote.host}/owner/mini{suffix}"), Silent())
+    return verify(VerifyRequest(f"{remote.host}/owner/mini{suffix}"), Silent())
 
 
 def test_what_was_pushed_is_verified(remote: FaultyRegistry) -> None:
@@ -442,7 +436,7 @@ def test_a_tag_that_spells_nothing_is_not_verified(remote: FaultyRegistry) -> No
 
 def test_a_layout_that_is_damaged_is_a_refusal_and_no_traceback(shelf: Shelf) -> None:
     edit_manifest(shelf)
-    found = verify.verify(VerifyRequest(str(shelf.layout)), Silent())
+    found = verify(VerifyRequest(str(shelf.layout)), Silent())
     with pytest.raises(VerificationFailed, match="digests"):
         found.raise_for([])
 
@@ -467,6 +461,6 @@ def test_a_lock_of_the_commit_that_the_provenance_names_will_do(
     world.wheels.pop()
     write_files(world)
     assert outcomes(shelf.verify())["lock"] is Outcome.REFUSED
-    monkeypatch.setattr(verify, "git", git)
+    monkeypatch.setattr(provenance, "git", git)
     assert outcomes(shelf.verify())["lock"] is Outcome.VERIFIED
     assert f"{COMMIT}:{LOCK}" in asked

@@ -1,0 +1,1 @@
+"""`invoke verify`: whether an image is what is said of it."""
