@@ -34,5 +34,6 @@ namespace = Collection(
     monitor.monitor,
     machine.cache,
     machine.doctor,
+    machine.tools,
 )
 namespace.configure({"run": {"echo": True}})

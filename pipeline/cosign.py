@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,11 +20,11 @@ from typing import TYPE_CHECKING
 from pipeline.errors import OptionInvalid, ToolMissing
 from pipeline.oci.registry.reference import Reference
 from pipeline.process import Runner, run
+from pipeline.tools import find
 
 if TYPE_CHECKING:
     from pipeline.oci.registry.credentials import Credentials
 
-VARIABLE = "COSIGN"
 MAJOR = 2
 """The versions whose signatures are understood here: 3 writes bundles of another format."""
 _TIMEOUT_S = 300.0
@@ -152,7 +151,7 @@ def open_cosign(
 
     Raises `ToolMissing` where it is not there, or of a version that is not understood.
     """
-    program = find(environ)
+    program = find("cosign", environ)
     check_version(program, runner)
     if credentials is None:
         yield Cosign(program, plain_http, None, runner)
@@ -161,18 +160,6 @@ def open_cosign(
         folder = Path(name)  # Of mode 0700, so nobody else reads the password.
         (folder / "config.json").write_text(_docker_config(credentials, reference))
         yield Cosign(program, plain_http, folder, runner)
-
-
-def find(environ: Mapping[str, str] = os.environ) -> str:
-    """Return cosign's path: `COSIGN`, or the one on PATH; raises `ToolMissing`."""
-    asked = environ.get(VARIABLE, "")
-    found = shutil.which(asked or "cosign", path=environ.get("PATH"))
-    if found is None:
-        raise ToolMissing(
-            f"{VARIABLE} is '{asked}', and that cannot be run" if asked else "cosign is not here",
-            hint="install cosign 2, put it on PATH, or name it with COSIGN",
-        )
-    return found
 
 
 def check_version(program: str, runner: Runner = run) -> None:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-import re
-import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import ToolMissing
+from pipeline import tools
 from pipeline.process import Runner, run
 
 
@@ -44,40 +42,6 @@ _LIBRARIES: Mapping[str, tuple[bool, str]] = {
     "ruamel.yaml": (False, "'invoke compose.check': reading Compose files"),
     "rich": (False, "progress bars on a terminal"),
     "nox": (False, "tests, lint and benchmarks: 'nox -s tests'"),
-}
-_PROGRAMS: Mapping[str, tuple[tuple[str, ...], str, str]] = {
-    "git": (
-        ("git", "--version"),
-        "labels with the revision, times of the commit",
-        "install git",
-    ),
-    "docker": (
-        ("docker", "--version"),
-        "running images: docker load -i FILE",
-        "install Docker Engine; building does not need it",
-    ),
-    "docker compose": (
-        ("docker", "compose", "version"),
-        "the stack: invoke compose.up",
-        "install Docker's compose plugin, 2.20 or newer",
-    ),
-    "podman": (("podman", "--version"), "running images without a daemon", "install podman"),
-    "skopeo": (
-        ("skopeo", "--version"),
-        "copying a layout to a registry",
-        "install skopeo",
-    ),
-    "trivy": (
-        ("trivy", "--version"),
-        "'invoke scan', 'invoke sbom --check'",
-        "install it from its vendor, 0.59 or newer",
-    ),
-    "cosign": (
-        ("cosign", "version"),
-        "'invoke sign', 'invoke verify --key'",
-        "install it from its vendor, version 2",
-    ),
-    "syft": (("syft", "--version"), "'invoke sbom --check'", "install it from its vendor"),
 }
 _BINFMT = Path("/proc/sys/fs/binfmt_misc")
 
@@ -121,18 +85,16 @@ def _libraries() -> tuple[Tool, ...]:
 
 def _programs(runner: Runner) -> tuple[Tool, ...]:
     return tuple(
-        Tool(name, _version(argv, runner), shutil.which(argv[0]) or "", False, enables, advice)
-        for name, (argv, enables, advice) in _PROGRAMS.items()
+        Tool(
+            found.program.name,
+            found.version,
+            found.path,
+            False,
+            found.program.enables,
+            found.program.advice,
+        )
+        for found in tools.inspect(runner=runner)
     )
-
-
-def _version(argv: tuple[str, ...], runner: Runner) -> str:
-    try:
-        done = runner(argv)
-    except (ToolMissing, OSError):
-        return ""
-    found = re.search(r"\d+(?:\.\d+)+[\w.+-]*", done.stdout)
-    return found[0].rstrip(".") if done.ok and found else ""
 
 
 def _emulation() -> Tool:

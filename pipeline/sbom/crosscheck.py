@@ -9,6 +9,7 @@ from pathlib import Path
 from pipeline.errors import PackagesDiffer, ToolMissing
 from pipeline.process import Completed, Runner, run
 from pipeline.sbom.inventory import Ecosystem, Inventory, difference
+from pipeline.tools import locate
 
 Identity = tuple[str, str, str]
 
@@ -76,7 +77,8 @@ def check(inventory: Inventory, view: Path, scanner: str, runner: Runner = run) 
     is not there or does not work.
     """
     command, read = _READERS[scanner]
-    done = runner(command(view))
+    name, *arguments = command(view)
+    done = runner((locate(name), *arguments))
     if not done.ok:
         raise ToolMissing(
             f"{scanner} could not list {view}: {_last_line(done)}",

@@ -11,20 +11,17 @@ import datetime
 import json
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline import tools
 from pipeline.errors import NotScanned, OptionInvalid, ToolMissing
 from pipeline.process import Completed, Runner, run
 
-VARIABLE = "TRIVY"
-OLDEST = (0, 59, 0)
-NEWEST = (1, 0, 0)
-"""The first that is not supported."""
+_PROGRAM = tools.program("trivy")
 # https://github.com/aquasecurity/trivy/security/advisories/GHSA-69fq-xp46-6x23: released by
 # somebody else in March 2026, to steal credentials.
 _MALICIOUS = ((0, 69, 4), (0, 69, 5), (0, 69, 6))
@@ -79,15 +76,11 @@ class Trivy:
 
 
 def find(environ: Mapping[str, str] = os.environ) -> str:
-    """Return Trivy's path: `TRIVY`, or the one on PATH; raises `NotScanned`."""
-    asked = environ.get(VARIABLE, "")
-    found = shutil.which(asked or "trivy", path=environ.get("PATH"))
-    if found is None:
-        raise NotScanned(
-            f"{VARIABLE} is '{asked}', and that cannot be run" if asked else "Trivy is not here",
-            hint="install Trivy, put it on PATH, or name it with TRIVY",
-        )
-    return found
+    """Return Trivy's path; raises `NotScanned` where there is none."""
+    try:
+        return tools.find("trivy", environ)
+    except ToolMissing as error:
+        raise NotScanned(error.message, hint=error.hint) from None
 
 
 def check_version(program: str, runner: Runner = run) -> str:
@@ -105,8 +98,8 @@ def check_version(program: str, runner: Runner = run) -> str:
             f"'{program}' is Trivy {found[1]}, which was published to steal credentials",
             hint="remove it, renew every credential of this machine, install another version",
         )
-    if not OLDEST <= version < NEWEST:
-        low, high = (".".join(map(str, v)) for v in (OLDEST, NEWEST))
+    if not _PROGRAM.oldest <= version < _PROGRAM.below:
+        low, high = (".".join(map(str, v)) for v in (_PROGRAM.oldest, _PROGRAM.below))
         raise NotScanned(
             f"'{program}' is Trivy {found[1]}, which is not supported",
             hint=f"install a version from {low} up to, not including, {high}",

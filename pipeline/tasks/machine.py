@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from invoke.collection import Collection
 from invoke.context import Context
 
 from pipeline.tasks.command import task
@@ -38,3 +39,48 @@ def cache(c: Context, prune: bool = False, older_than: str = "30", json: bool = 
     if prune:
         removed = store.prune(unused_for_s=int(older_than) * 86_400, now_s=time.time())
     show.cache(store, removed, as_json=json)
+
+
+@task(help={"json": "print as JSON"})
+def list_tools(c: Context, json: bool = False) -> None:
+    """Show the programs of others: what each is for, which is here, what version."""
+    from pipeline import tools as programs
+    from pipeline.tasks import show
+
+    show.tools(programs.inspect(), as_json=json)
+
+
+@task(
+    help={
+        "names": "trivy, helm, kubectl or hadolint; several with commas",
+        "source": "folder or address that has the releases' files under their own names "
+        "(default: their vendors')",
+        "json": "print as JSON",
+    },
+)
+def install(c: Context, names: str, source: str | None = None, json: bool = False) -> None:
+    """Fetch pinned releases of tools into the cache, where the tasks find them.
+
+    What has another digest than the one that is pinned for this system is refused.
+    """
+    from pipeline import report
+    from pipeline import tools as programs
+    from pipeline.flags import values_of
+
+    done = []
+    with report.progress() as progress:
+        for name in programs.split_names(values_of([names])):
+            with progress.step(f"fetch {name}"):
+                done.append(programs.install(name, source))
+    rows = [(one.name, one.version, str(one.path)) for one in done]
+    if json:
+        report.print_json(
+            [dict(zip(("name", "version", "path"), row, strict=True)) for row in rows]
+        )
+    else:
+        report.print_table(("tool", "version", "path"), rows)
+
+
+tools = Collection("tools")
+tools.add_task(list_tools, name="list", default=True)
+tools.add_task(install)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pipeline.commands import DescribedImage, Prepared
     from pipeline.doctor import Tool
     from pipeline.lock import Lock
+    from pipeline.tools import Found
 
 
 def build(report: BuildReport, *, as_json: bool) -> None:
@@ -176,6 +177,32 @@ def images(found: Sequence[DescribedImage], *, as_json: bool) -> None:
         for item in found
     ]
     print_table(["image", "from", "built for", "size", "digest", "description"], rows)
+
+
+def tools(found: Sequence[Found], *, as_json: bool) -> None:
+    """Print which programs of others are here."""
+    if as_json:
+        print_json(
+            [
+                {
+                    "name": one.program.name,
+                    "version": one.version or None,
+                    "path": one.path or None,
+                    "supported": one.is_supported,
+                    "for": one.program.enables,
+                }
+                for one in found
+            ]
+        )
+        return
+    rows = []
+    for one in found:
+        state = one.version or ("of unknown version" if one.path else "not here")
+        if one.path and not one.is_supported:
+            state += " (not supported)"
+        advice = "" if one.is_supported else one.program.advice
+        rows.append([one.program.name, state, one.path, one.program.enables, advice])
+    print_table(["tool", "version", "path", "for", "to get it"], rows)
 
 
 def doctor(tools: Sequence[Tool], *, as_json: bool) -> None:

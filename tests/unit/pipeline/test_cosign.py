@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.cosign import Cosign, Signer, check_version, find, open_cosign, parse_signer
+from pipeline.cosign import Cosign, Signer, check_version, open_cosign, parse_signer
 from pipeline.errors import OptionInvalid, ToolMissing
 from pipeline.oci.registry.credentials import Credentials, Secret
 from pipeline.oci.registry.reference import Reference
@@ -100,17 +100,6 @@ def test_versions_that_are_understood(version: str) -> None:
 def test_versions_that_are_not(answer: Recorder, message: str) -> None:
     with pytest.raises(ToolMissing, match=message):
         check_version("cosign", answer)
-
-
-def test_it_is_on_path_or_named(tmp_path: Path) -> None:
-    program = tmp_path / "cosign"
-    program.touch(mode=0o755)
-    assert find({"PATH": str(tmp_path)}) == str(program)
-    assert find({"PATH": "", "COSIGN": str(program)}) == str(program)
-    with pytest.raises(ToolMissing, match="cosign is not here"):
-        find({"PATH": ""})
-    with pytest.raises(ToolMissing, match="COSIGN is 'nowhere'"):
-        find({"PATH": str(tmp_path), "COSIGN": "nowhere"})
 
 
 @pytest.mark.parametrize(

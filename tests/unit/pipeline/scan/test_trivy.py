@@ -46,7 +46,7 @@ def test_trivy_is_the_one_that_is_named(tmp_path: Path) -> None:
     assert trivy.find({**environ, "TRIVY": str(named)}) == str(named)
     with pytest.raises(NotScanned, match="TRIVY is '/nowhere'"):
         trivy.find({**environ, "TRIVY": "/nowhere"})
-    with pytest.raises(NotScanned, match="Trivy is not here; install"):
+    with pytest.raises(NotScanned, match=r"trivy is not here; invoke tools\.install trivy"):
         trivy.find({"PATH": str(tmp_path)})
 
 
