@@ -27,6 +27,7 @@ namespace = Collection(
     compare.diff,
     dockerfile.dockerfile,
     trust.scan,
+    trust.audit,
     trust.sbom,
     trust.sign,
     trust.verify,

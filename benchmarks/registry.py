@@ -55,7 +55,7 @@ def _wait(url: str, process: subprocess.Popen[bytes]) -> None:
     deadline_s = time.monotonic() + _START_TIMEOUT_S
     while True:
         try:
-            with urllib.request.urlopen(url, timeout=2):
+            with urllib.request.urlopen(url, timeout=2):  # noqa: S310
                 return
         except OSError:
             if process.poll() is not None or time.monotonic() > deadline_s:

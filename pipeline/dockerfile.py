@@ -40,7 +40,7 @@ _LOCAL = "/usr/local/"
 _SOURCE = "/source"
 _WHEELS = "/wheels"
 _BACK_END = "/opt/back-end"
-_MOUNTED_REQUIREMENTS = "/tmp/requirements.txt"
+_MOUNTED_REQUIREMENTS = "/tmp/requirements.txt"  # noqa: S108
 
 # As into an empty system; bytecode and scripts' folders are seen to otherwise.
 _INTO_STAGED = f"--root={_STAGED} --ignore-installed --no-compile --no-warn-script-location"

@@ -30,9 +30,10 @@ class Kind(enum.Enum):
     """What a finding is about."""
 
     VULNERABILITY = "vulnerability"
-    SECRET = "secret"
+    SECRET = "secret"  # noqa: S105 -- a word, and no secret
     MISCONFIGURATION = "misconfiguration"
     LICENCE = "licence"
+    WEAKNESS = "weakness"
 
 
 @dataclass(frozen=True, slots=True)

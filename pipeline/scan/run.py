@@ -352,16 +352,20 @@ def _scan_files(
 def _copied(root: Path) -> Iterator[Path]:
     """Yield a folder with the files of the repository: what git has or would add, nothing
     that it ignores."""
-    known = git(root, "ls-files", "-co", "--exclude-standard", "-z")
-    listed = [Path(name) for name in known.split("\0") if name] or list(_walked(root))
     with tempfile.TemporaryDirectory(prefix="repository-") as name:
-        for path in listed:
+        for path in repository_files(root):
             source = root / path
             if source.is_file() and not source.is_symlink():
                 destination = Path(name) / path
                 destination.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(source, destination)
         yield Path(name)
+
+
+def repository_files(root: Path) -> list[Path]:
+    """Return the files of a repository, relative to it: what git has or would add."""
+    known = git(root, "ls-files", "-co", "--exclude-standard", "-z")
+    return sorted({Path(name) for name in known.split("\0") if name} or set(_walked(root)))
 
 
 def _walked(root: Path) -> Iterator[Path]:

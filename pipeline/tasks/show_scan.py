@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.atomic import write_atomically
@@ -16,12 +17,12 @@ from pipeline.scan.run import FORMATS, ScanReport
 _SHOWN = 50
 
 
-def known_format(format: str) -> str:
+def known_format(format: str, known: Sequence[str] = FORMATS) -> str:
     """Return a format of reports; raises `OptionInvalid` for any other."""
-    if format not in FORMATS:
+    if format not in known:
         raise OptionInvalid(
             f"format '{format}' is not known",
-            hint=f"{nearest(format, FORMATS)} choose {', '.join(FORMATS)}".strip(),
+            hint=f"{nearest(format, known)} choose {', '.join(known)}".strip(),
         )
     return format
 

@@ -232,3 +232,53 @@ def sign(
         return
     print(f"{done.reference}  {'would be signed' if dry_run else 'signed'} by {done.signer}")
     report.print_table(("what", "digest"), [(one.name, one.digest) for one in done.signed])
+
+
+@task(
+    iterable=("only", "severity"),
+    help={
+        "only": "source, shell, dockerfiles, workflows, licences, repository; repeatable, commas "
+        "(default: all)",
+        "severity": "severities that fail: CRITICAL, HIGH, MEDIUM, LOW; repeatable, commas "
+        "(default: MEDIUM and above)",
+        "format": "table or json (default: table)",
+        "output": "file to write the report to (default: standard output)",
+        "db": "folder with Trivy's database, for machines without a network",
+        "max-db-age": "how old the database may be: 7d, 36h (default: 7d)",
+        "policy": "file with exceptions and licences (default: deployment/trust.toml)",
+    },
+)
+def audit(
+    c: Context,
+    only: Any = None,
+    severity: Any = None,
+    format: str = "table",
+    output: str | None = None,
+    db: str | None = None,
+    max_db_age: str = "7d",
+    policy: str | None = None,
+) -> None:
+    """Audit the source: Python, shell, Dockerfiles, workflows, licences, requirements, secrets.
+
+    Exit code 91: found something; 92: could not check; 93: an exception has expired or covers
+    nothing.
+    """
+    from datetime import UTC, datetime
+
+    from pipeline import report
+    from pipeline.audit import AuditRequest
+    from pipeline.audit import audit as run_audit
+    from pipeline.tasks import show_scan
+
+    request = AuditRequest(
+        only=only or (),
+        severity=severity or (),
+        db=Path(db) if db else None,
+        max_db_age=max_db_age,
+        policy=Path(policy) if policy else None,
+    )
+    format = show_scan.known_format(format, ("table", "json"))
+    with report.progress() as progress:
+        done = run_audit(request, progress, now=datetime.now(UTC))
+    show_scan.report(done, format=format, output=Path(output) if output else None)
+    done.raise_for_gate()

@@ -265,7 +265,7 @@ class Tries:
                 hint=hint,
             ) from None
         backoff_s = min(patience.backoff_s * 2 ** (self._failures - 1), patience.backoff_limit_s)
-        patience.sleep(max(backoff_s * random.uniform(0.5, 1.0), interruption.wait_s))
+        patience.sleep(max(backoff_s * random.uniform(0.5, 1.0), interruption.wait_s))  # noqa: S311
 
 
 class Http:

@@ -26,7 +26,7 @@ _HTML = ".html"
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("accelerapp.generate", "templates"),
-        autoescape=lambda name: bool(name and name.removesuffix(".j2").endswith(_HTML)),
+        autoescape=lambda name: bool(name and name.removesuffix(".j2").endswith(_HTML)),  # noqa: S701
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -84,7 +84,7 @@ def data_block(value: object) -> str:
     from markupsafe import Markup
 
     text = json.dumps(value, ensure_ascii=False, sort_keys=True)
-    return Markup(text.translate({ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}))
+    return Markup(text.translate({ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}))  # noqa: S704
 
 
 def source_hash(text: str) -> str:

@@ -1,0 +1,413 @@
+"""`invoke audit`: the source side: what is wrong with what images are made of, in one table.
+
+Each part is one well-known program over the files that are its own: ruff (the rules of
+flake8-bandit), shellcheck, hadolint and zizmor; Trivy, for vulnerable requirements and for
+secrets; and the licences of the Python packages that the tasks and the images use.  What cannot
+be checked is never taken for clean.
+"""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import os
+import re
+import shutil
+import sys
+import time
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline import commands, tools
+from pipeline.errors import NotScanned, OptionInvalid, ToolMissing, nearest
+from pipeline.flags import values_of
+from pipeline.process import Runner, run
+from pipeline.report import Progress
+from pipeline.sbom.licences import joined, of_wheel
+from pipeline.scan.findings import (
+    REPOSITORY,
+    Finding,
+    Kind,
+    LicencePolicy,
+    Severity,
+    parse_gate,
+)
+from pipeline.scan.policy import POLICY, judge, read_policy
+from pipeline.scan.run import ScanReport, ScanRequest, Subject, repository_files, scan
+
+LICENCES = "licences"
+_REQUIREMENT = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==", re.MULTILINE)
+_BANDIT = re.compile(r"S[0-9]{3}")
+_SHELL = re.compile(rb"#!\s*\S*[/ ](?:ba|da|k)?sh\b")
+_DOCKERFILE = re.compile(r"(?:Dockerfile|Containerfile)(?:\..+)?|.+\.[Dd]ockerfile")
+_LEVELS = {
+    "error": Severity.HIGH,
+    "warning": Severity.MEDIUM,
+    "info": Severity.LOW,
+    "style": Severity.LOW,
+}
+_ZIZMOR_LEVELS = {
+    "High": Severity.HIGH,
+    "Medium": Severity.MEDIUM,
+    "Low": Severity.LOW,
+    "Informational": Severity.LOW,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRequest:
+    """The flags of `invoke audit`."""
+
+    only: Sequence[str] = ()
+    severity: Sequence[str] = ()
+    db: Path | None = None
+    max_db_age: str = "7d"
+    policy: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Checker:
+    """A program that finds what is wrong with files of one kind."""
+
+    name: str
+    """Of the part: `source`, `shell`."""
+    program: str
+    arguments: tuple[str, ...]
+    """Files follow."""
+    is_its: Callable[[Path, Path], bool]
+    """Whether a file (the root, and a path relative to it) is one of that kind."""
+    read: Callable[[Any, Path], Iterator[Finding]]
+    """Yields the findings of the JSON that it prints in a folder."""
+    codes: tuple[int, ...] = (0,)
+    """Exit codes of a run that came to its end."""
+
+
+def audit(
+    request: AuditRequest,
+    progress: Progress,
+    *,
+    now: datetime.datetime,
+    root: Path | None = None,
+    environ: Mapping[str, str] = os.environ,
+    runner: Runner = run,
+) -> ScanReport:
+    """Check what is asked for, and judge what was found.
+
+    Raises `NotScanned` for what could not be checked, `ExceptionsInvalid` for a policy that
+    cannot be read, `OptionInvalid`.
+    """
+    root = root or commands.ROOT
+    parts = _parts(request.only)
+    gate = parse_gate(request.severity or (Severity.MEDIUM.name,))
+    path = request.policy or root / POLICY
+    shown = str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+    policy = read_policy(path, shown)
+    files = repository_files(root)
+    subjects = []
+    for checker in CHECKERS:
+        if checker.name in parts:
+            with progress.step(f"audit {checker.name}") as step:
+                begin = time.monotonic()
+                own = [str(file) for file in files if checker.is_its(root, file)]
+                step.note(f"{len(own)} files")
+                found = _check(checker, own, root, environ, runner) if own else ()
+                subjects.append(Subject(checker.name, tuple(sorted(found)), _since(begin), 0))
+    if LICENCES in parts:
+        with progress.step(f"audit {LICENCES}") as step:
+            begin = time.monotonic()
+            names = _required(root)
+            here = {name: meta for name in names if (meta := _metadata(name)) is not None}
+            step.note(f"{len(here)} packages; {len(names) - len(here)} are not installed here")
+            licences = sorted((*_licences(here, policy.licences), *_own_licence(root)))
+            subjects.append(Subject(LICENCES, tuple(licences), _since(begin), 0, len(here)))
+    trivy, database = "", None
+    if REPOSITORY in parts:
+        scanned = scan(
+            ScanRequest(
+                only=(REPOSITORY,),
+                db=request.db,
+                max_db_age=request.max_db_age,
+                policy=request.policy,
+            ),
+            progress,
+            now=now,
+            root=root,
+            environ=environ,
+            runner=runner,
+        )
+        trivy, database = scanned.trivy, scanned.database
+        subjects += scanned.subjects
+    judged = judge(
+        [finding for subject in subjects for finding in subject.findings],
+        [subject.name for subject in subjects],
+        policy,
+        gate,
+        now.date(),
+    )
+    return ScanReport(tuple(subjects), judged, gate, trivy, database, shown)
+
+
+def _since(begin: float) -> float:
+    return time.monotonic() - begin
+
+
+def _parts(only: Sequence[str]) -> tuple[str, ...]:
+    asked = values_of(only)
+    for part in asked:
+        if part not in PARTS:
+            raise OptionInvalid(
+                f"--only '{part}' is not known",
+                hint=f"{nearest(part, PARTS)} choose {', '.join(PARTS)}".strip(),
+            )
+    return tuple(asked) or PARTS
+
+
+def _check(
+    checker: Checker,
+    files: Sequence[str],
+    root: Path,
+    environ: Mapping[str, str],
+    runner: Runner,
+) -> Iterator[Finding]:
+    program = _beside_python(checker.program) or _on_path(checker, environ)
+    # Relative to the root, so that findings name files as the repository does; `./`, so that no
+    # name is taken for a flag.
+    argv = (program, *checker.arguments, *(f"./{file}" for file in files))
+    try:
+        done = runner(argv, cwd=root)
+    except (ToolMissing, OSError) as error:
+        raise NotScanned(
+            f"{checker.name}: '{program}' cannot be run: {error}", hint="install it again"
+        ) from None
+    if done.returncode in checker.codes:
+        try:
+            yield from checker.read(json.loads(done.stdout), root)
+        except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+            why = f"{type(error).__name__}: {error}"
+        else:
+            return
+    else:
+        why = (done.stderr.strip() or done.stdout.strip() or "it says nothing").splitlines()[-1]
+    raise NotScanned(
+        f"{checker.name} could not be checked: {checker.program} (exit code {done.returncode}): "
+        f"{why[:200]}",
+        hint="run it by itself to see more",
+    )
+
+
+def _beside_python(program: str) -> str:
+    """Return the program of this environment, which need not be on PATH."""
+    return shutil.which(program, path=str(Path(sys.executable).parent)) or ""
+
+
+def _on_path(checker: Checker, environ: Mapping[str, str]) -> str:
+    known = {program.name for program in tools.PROGRAMS}
+    if checker.program in known:
+        try:
+            return tools.find(checker.program, environ)
+        except ToolMissing:
+            found = None
+    else:
+        found = shutil.which(checker.program, path=environ.get("PATH"))
+    if found is None:
+        raise NotScanned(
+            f"{checker.name} could not be checked: {checker.program} is not here",
+            hint="pip install -r requirements/audit.txt, or use --only for the rest",
+        )
+    return found
+
+
+# What each program prints.
+
+
+def _place(name: str) -> str:
+    return str(Path(name))  # Without the `./` that it was given.
+
+
+def _read_ruff(document: Any, root: Path) -> Iterator[Finding]:
+    ignored = _ignored_rules(root)
+    for found in document:
+        # A file that cannot be read was not checked; the rest of ruff's rules is style.
+        code = str(found["code"] or "invalid-syntax")
+        if code != "invalid-syntax" and not (_BANDIT.fullmatch(code) and code not in ignored):
+            continue
+        yield Finding(
+            "source",
+            Kind.WEAKNESS,
+            Severity.MEDIUM,
+            code,
+            path=os.path.relpath(found["filename"], root.resolve()),
+            line=int(found["location"]["row"]),
+            title=str(found["message"]),
+            url=str(found.get("url") or ""),
+        )
+
+
+def _ignored_rules(root: Path) -> frozenset[str]:
+    """Return the rules that pyproject.toml leaves out: selecting all of them on a command line
+    brings those back."""
+    path = root / "pyproject.toml"
+    if not path.is_file():
+        return frozenset()
+    lint = tomllib.loads(path.read_text()).get("tool", {}).get("ruff", {}).get("lint", {})
+    return frozenset((*lint.get("ignore", ()), *lint.get("extend-ignore", ())))
+
+
+def _read_shellcheck(document: Any, _root: Path) -> Iterator[Finding]:
+    for found in document["comments"]:
+        code = f"SC{found['code']}"
+        yield Finding(
+            "shell",
+            Kind.WEAKNESS,
+            _LEVELS.get(found["level"], Severity.UNKNOWN),
+            code,
+            path=_place(found["file"]),
+            line=int(found["line"]),
+            title=str(found["message"]),
+            url=f"https://www.shellcheck.net/wiki/{code}",
+        )
+
+
+def _read_hadolint(document: Any, _root: Path) -> Iterator[Finding]:
+    for found in document:
+        code = str(found["code"])
+        wiki = "https://www.shellcheck.net/wiki" if code.startswith("SC") else _HADOLINT_WIKI
+        yield Finding(
+            "dockerfiles",
+            Kind.MISCONFIGURATION,
+            _LEVELS.get(found["level"], Severity.UNKNOWN),
+            code,
+            path=_place(found["file"]),
+            line=int(found["line"]),
+            title=str(found["message"]),
+            url=f"{wiki}/{code}",
+        )
+
+
+_HADOLINT_WIKI = "https://github.com/hadolint/hadolint/wiki"
+
+
+def _read_zizmor(document: Any, _root: Path) -> Iterator[Finding]:
+    for found in document:
+        if found.get("ignored"):
+            continue
+        places = found["locations"]
+        place = next((p for p in places if p["symbolic"].get("kind") == "Primary"), places[0])
+        local = place["symbolic"]["key"].get("Local") or {}
+        level = found["determinations"]["severity"]
+        yield Finding(
+            "workflows",
+            Kind.MISCONFIGURATION,
+            _ZIZMOR_LEVELS.get(level, Severity.UNKNOWN),
+            str(found["ident"]),
+            path=_place(local.get("verbatim_path") or local.get("given_path") or "."),
+            # Rows count from 0 (tree-sitter).
+            line=int(place["concrete"]["location"]["start_point"]["row"]) + 1,
+            title=str(found["desc"]),
+            url=str(found.get("url") or ""),
+        )
+
+
+def _is_shell(root: Path, file: Path) -> bool:
+    if file.suffix in (".sh", ".bash"):
+        return True
+    path = root / file
+    if file.suffix or not path.is_file():
+        return False
+    with path.open("rb") as opened:
+        return _SHELL.match(opened.readline(200)) is not None
+
+
+def _is_workflow(_root: Path, file: Path) -> bool:
+    if file.suffix not in (".yml", ".yaml"):
+        return False
+    return file.parts[:2] == (".github", "workflows") or file.stem == "action"
+
+
+CHECKERS = (
+    Checker(
+        "source",
+        "ruff",
+        ("check", "--extend-select", "S", "--output-format", "json", "--exit-zero", "--no-cache"),
+        lambda _root, file: file.suffix == ".py",
+        _read_ruff,
+    ),
+    Checker(
+        "shell", "shellcheck", ("--format", "json1"), _is_shell, _read_shellcheck, codes=(0, 1)
+    ),
+    Checker(
+        "dockerfiles",
+        "hadolint",
+        ("--format", "json", "--no-fail"),
+        lambda _root, file: _DOCKERFILE.fullmatch(file.name) is not None,
+        _read_hadolint,
+    ),
+    Checker(
+        "workflows",
+        "zizmor",
+        ("--offline", "--format", "json", "--no-exit-codes", "--quiet"),
+        _is_workflow,
+        _read_zizmor,
+    ),
+)
+PARTS = (*(checker.name for checker in CHECKERS), LICENCES, REPOSITORY)
+
+
+# Licences.
+
+
+def _required(root: Path) -> tuple[str, ...]:
+    """Return the Python packages of every lock, each once."""
+    texts = (path.read_text() for path in sorted((root / "requirements").glob("*.txt")))
+    return tuple(sorted({name for text in texts for name in _REQUIREMENT.findall(text)}))
+
+
+def _metadata(name: str) -> Any:
+    try:
+        return importlib.metadata.metadata(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _licences(packages: Mapping[str, Any], policy: LicencePolicy) -> Iterator[Finding]:
+    """Yield the licences that are not taken.
+
+    Only those that are not taken of anything: what the tasks use is not part of the application,
+    whose own packages are looked at in its images.
+    """
+    for name, metadata in packages.items():
+        expression = joined(of_wheel(metadata))
+        choices: Iterable[str] = re.findall(r"[A-Za-z0-9.+-]+", expression)
+        for licence in choices:
+            severity = policy.severity(licence, python=False)
+            if severity is not None:
+                yield Finding(
+                    LICENCES,
+                    Kind.LICENCE,
+                    severity,
+                    licence,
+                    package=name,
+                    version=str(metadata.get("Version") or ""),
+                    title=f"'{expression}' is not taken",
+                )
+
+
+def _own_licence(root: Path) -> Iterator[Finding]:
+    """Yield whether the project says its own licence, in words and in full."""
+    path = root / "pyproject.toml"
+    declared = ""
+    if path.is_file():
+        declared = str(tomllib.loads(path.read_text()).get("project", {}).get("license", ""))
+    if not declared or not any(root.glob("LICEN[SC]E*")):
+        yield Finding(
+            LICENCES,
+            Kind.LICENCE,
+            Severity.MEDIUM,
+            "no-licence",
+            path="pyproject.toml",
+            title="the project has no licence: 'license' in pyproject.toml, and a file LICENSE",
+        )
