@@ -31,6 +31,7 @@ namespace = Collection(
     trust.sbom,
     trust.sign,
     trust.verify,
+    trust.rebuild,
     compose.collection,
     monitor.monitor,
     machine.cache,

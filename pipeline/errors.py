@@ -384,6 +384,12 @@ class SigningFailed(PipelineError):
     exit_code = 96
 
 
+class RebuildDiffers(PipelineError):
+    """An image that is not what its recorded inputs give when it is built again."""
+
+    exit_code = 97
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return "did you mean 'x'? " for the known name closest to `name`, or ""."""
     match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)

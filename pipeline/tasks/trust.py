@@ -282,3 +282,42 @@ def audit(
         done = run_audit(request, progress, now=datetime.now(UTC))
     show_scan.report(done, format=format, output=Path(output) if output else None)
     done.raise_for_gate()
+
+
+@task(
+    help={
+        "where": "a layout's folder (dist/images/production), or a reference: "
+        "ghcr.io/owner/name:v1.2.3",
+        "check": "fail unless both are equal (default: say whether they are)",
+        "output": "folder to keep the rebuilt layout in (default: throw it away)",
+        "plain-http": "speak http with a registry that is not on this machine",
+        "json": "print the result as JSON",
+    },
+)
+def rebuild(
+    c: Context,
+    where: str,
+    check: bool = False,
+    output: str | None = None,
+    plain_http: bool = False,
+    json: bool = False,
+) -> None:
+    """Build an image again from the inputs that its provenance records, and compare digests.
+
+    Exit code 95: nothing is recorded to build from, or it is not here; 97: they differ.
+    """
+    from pipeline import report
+    from pipeline.rebuild import RebuildRequest
+    from pipeline.rebuild import rebuild as run_rebuild
+
+    request = RebuildRequest(where, Path(output) if output else None, plain_http)
+    with report.progress() as progress:
+        done = run_rebuild(request, progress)
+    if json:
+        report.print_json(done.to_json())
+    else:
+        print(f"{done.where}  {done.recorded.digest}")
+        print(f"rebuilt from {done.recorded.commit[:12]}  {done.digest}")
+        print("the same to the byte" if done.is_same else "not the same")
+    if check:
+        done.raise_for_difference()
