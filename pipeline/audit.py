@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import commands, tools
-from pipeline.errors import NotScanned, OptionInvalid, ToolMissing, nearest
-from pipeline.flags import values_of
+from pipeline.errors import NotScanned, ToolMissing
+from pipeline.flags import parts_of
 from pipeline.process import Runner, run
 from pipeline.report import Progress
 from pipeline.sbom.licences import joined, of_wheel
@@ -36,14 +36,23 @@ from pipeline.scan.findings import (
     Severity,
     parse_gate,
 )
-from pipeline.scan.policy import POLICY, judge, read_policy
-from pipeline.scan.run import ScanReport, ScanRequest, Subject, repository_files, scan
+from pipeline.scan.policy import find_policy
+from pipeline.scan.run import (
+    ScanReport,
+    ScanRequest,
+    Subject,
+    judged_report,
+    repository_files,
+    scan,
+)
 
 LICENCES = "licences"
 _REQUIREMENT = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==", re.MULTILINE)
 _BANDIT = re.compile(r"S[0-9]{3}")
 _SHELL = re.compile(rb"#!\s*\S*[/ ](?:ba|da|k)?sh\b")
 _DOCKERFILE = re.compile(r"(?:Dockerfile|Containerfile)(?:\..+)?|.+\.[Dd]ockerfile")
+_SHELLCHECK_WIKI = "https://www.shellcheck.net/wiki"
+_HADOLINT_WIKI = "https://github.com/hadolint/hadolint/wiki"
 _LEVELS = {
     "error": Severity.HIGH,
     "warning": Severity.MEDIUM,
@@ -101,13 +110,11 @@ def audit(
     cannot be read, `OptionInvalid`.
     """
     root = root or commands.ROOT
-    parts = _parts(request.only)
+    parts = parts_of(request.only, PARTS)
     gate = parse_gate(request.severity or (Severity.MEDIUM.name,))
-    path = request.policy or root / POLICY
-    shown = str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
-    policy = read_policy(path, shown)
+    policy = find_policy(request.policy, root)
     files = repository_files(root)
-    subjects = []
+    subjects: list[Subject] = []
     for checker in CHECKERS:
         if checker.name in parts:
             with progress.step(f"audit {checker.name}") as step:
@@ -141,29 +148,11 @@ def audit(
         )
         trivy, database = scanned.trivy, scanned.database
         subjects += scanned.subjects
-    judged = judge(
-        [finding for subject in subjects for finding in subject.findings],
-        [subject.name for subject in subjects],
-        policy,
-        gate,
-        now.date(),
-    )
-    return ScanReport(tuple(subjects), judged, gate, trivy, database, shown)
+    return judged_report(subjects, policy, gate, now, trivy=trivy, database=database)
 
 
 def _since(begin: float) -> float:
     return time.monotonic() - begin
-
-
-def _parts(only: Sequence[str]) -> tuple[str, ...]:
-    asked = values_of(only)
-    for part in asked:
-        if part not in PARTS:
-            raise OptionInvalid(
-                f"--only '{part}' is not known",
-                hint=f"{nearest(part, PARTS)} choose {', '.join(PARTS)}".strip(),
-            )
-    return tuple(asked) or PARTS
 
 
 def _check(
@@ -259,36 +248,28 @@ def _ignored_rules(root: Path) -> frozenset[str]:
 
 def _read_shellcheck(document: Any, _root: Path) -> Iterator[Finding]:
     for found in document["comments"]:
-        code = f"SC{found['code']}"
-        yield Finding(
-            "shell",
-            Kind.WEAKNESS,
-            _LEVELS.get(found["level"], Severity.UNKNOWN),
-            code,
-            path=_place(found["file"]),
-            line=int(found["line"]),
-            title=str(found["message"]),
-            url=f"https://www.shellcheck.net/wiki/{code}",
-        )
+        yield _of_line("shell", Kind.WEAKNESS, found, f"SC{found['code']}", _SHELLCHECK_WIKI)
 
 
 def _read_hadolint(document: Any, _root: Path) -> Iterator[Finding]:
     for found in document:
         code = str(found["code"])
-        wiki = "https://www.shellcheck.net/wiki" if code.startswith("SC") else _HADOLINT_WIKI
-        yield Finding(
-            "dockerfiles",
-            Kind.MISCONFIGURATION,
-            _LEVELS.get(found["level"], Severity.UNKNOWN),
-            code,
-            path=_place(found["file"]),
-            line=int(found["line"]),
-            title=str(found["message"]),
-            url=f"{wiki}/{code}",
-        )
+        wiki = _SHELLCHECK_WIKI if code.startswith("SC") else _HADOLINT_WIKI
+        yield _of_line("dockerfiles", Kind.MISCONFIGURATION, found, code, wiki)
 
 
-_HADOLINT_WIKI = "https://github.com/hadolint/hadolint/wiki"
+def _of_line(subject: str, kind: Kind, found: Any, code: str, wiki: str) -> Finding:
+    """Return a finding as shellcheck and hadolint print it, with the page on its rule."""
+    return Finding(
+        subject,
+        kind,
+        _LEVELS.get(found["level"], Severity.UNKNOWN),
+        code,
+        path=_place(found["file"]),
+        line=int(found["line"]),
+        title=str(found["message"]),
+        url=f"{wiki}/{code}",
+    )
 
 
 def _read_zizmor(document: Any, _root: Path) -> Iterator[Finding]:

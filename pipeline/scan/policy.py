@@ -113,6 +113,18 @@ def judge(
     return Judged(tuple(failing), tuple(excepted), tuple(below), tuple(stale))
 
 
+def find_policy(asked: Path | None, root: Path) -> Policy:
+    """Return the policy in the file that is asked for, or else the repository's own.
+
+    Raises `ExceptionsInvalid`, also for a file that is asked for and not there.
+    """
+    path = asked or root / POLICY
+    shown = str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+    if asked is not None and not path.exists():
+        raise ExceptionsInvalid(f"there is no file {shown}", hint="name one with --policy")
+    return read_policy(path, shown)
+
+
 def read_policy(path: Path, shown: str) -> Policy:
     """Return the policy; without a file, nothing is excepted.
 

@@ -23,9 +23,8 @@ from pipeline.errors import (
     ImageMissing,
     NotScanned,
     OptionInvalid,
-    nearest,
 )
-from pipeline.flags import values_of
+from pipeline.flags import parts_of, values_of
 from pipeline.layouts import BuiltLayout, choose_layouts
 from pipeline.process import Runner, run
 from pipeline.report import Progress
@@ -42,7 +41,7 @@ from pipeline.scan.findings import (
     parse_gate,
     read_results,
 )
-from pipeline.scan.policy import POLICY, Judged, judge, read_policy
+from pipeline.scan.policy import Judged, Policy, find_policy, judge
 from pipeline.scan.sarif import sarif
 from pipeline.settings import LOCK, Settings, read_settings
 
@@ -177,13 +176,7 @@ def scan(
     gate = parse_gate(request.severity)
     longest = trivy.parse_age(request.max_db_age)
     parts = _parts(request)
-    path = request.policy or settings.root / POLICY
-    shown = (
-        str(path.relative_to(settings.root)) if path.is_relative_to(settings.root) else str(path)
-    )
-    if request.policy is not None and not path.exists():
-        raise ExceptionsInvalid(f"there is no file {shown}", hint="name one with --policy")
-    policy = read_policy(path, shown)
+    policy = find_policy(request.policy, settings.root)
     layouts = _layouts(request, settings) if IMAGES in parts else ()
     subjects: list[Subject] = []
     version, database = "", None
@@ -201,6 +194,19 @@ def scan(
         subjects.append(_check_compose(settings.root, progress))
     if request.ignore_unfixed:
         subjects = [_fixable(subject) for subject in subjects]
+    return judged_report(subjects, policy, gate, now, trivy=version, database=database)
+
+
+def judged_report(
+    subjects: Sequence[Subject],
+    policy: Policy,
+    gate: Severity,
+    now: datetime.datetime,
+    *,
+    trivy: str = "",
+    database: datetime.datetime | None = None,
+) -> ScanReport:
+    """Return the report of subjects whose findings are sorted by what becomes of them."""
     judged = judge(
         [finding for subject in subjects for finding in subject.findings],
         [subject.name for subject in subjects],
@@ -208,7 +214,7 @@ def scan(
         gate,
         now.date(),
     )
-    return ScanReport(tuple(subjects), judged, gate, version, database, shown)
+    return ScanReport(tuple(subjects), judged, gate, trivy, database, policy.path)
 
 
 def _fixable(subject: Subject) -> Subject:
@@ -217,21 +223,15 @@ def _fixable(subject: Subject) -> Subject:
 
 
 def _parts(request: ScanRequest) -> tuple[str, ...]:
-    asked = values_of(request.only)
-    for part in asked:
-        if part not in PARTS:
-            raise OptionInvalid(
-                f"--only '{part}' is not known",
-                hint=f"{nearest(part, PARTS)} choose {', '.join(PARTS)}".strip(),
-            )
+    parts = parts_of(request.only, PARTS)
     if request.targets or request.platforms or request.images is not None:
-        if asked and IMAGES not in asked:
+        if IMAGES not in parts:
             raise OptionInvalid(
                 "--target, --platform and --images choose images, and --only leaves them out",
                 hint="leave one of them out",
             )
-        return tuple(asked) or (IMAGES,)
-    return tuple(asked) or PARTS
+        return parts if values_of(request.only) else (IMAGES,)
+    return parts
 
 
 def _layouts(request: ScanRequest, settings: Settings) -> tuple[BuiltLayout, ...]:

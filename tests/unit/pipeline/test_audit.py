@@ -247,3 +247,9 @@ def test_a_rule_that_the_project_leaves_out_stays_out(root: Path) -> None:
     path.write_text(path.read_text() + '[tool.ruff.lint]\nignore = ["S602"]\n')
     (source,) = run(root, "source").subjects
     assert source.findings == ()
+
+
+def test_a_policy_that_is_not_there_is_said(root: Path) -> None:
+    request = AuditRequest(only=["shell"], policy=root / "none.toml")
+    with pytest.raises(ExceptionsInvalid, match=r"there is no file none\.toml"):
+        audit(request, Silent(), now=NOW, root=root, environ={"PATH": ""}, runner=Programs(root))
