@@ -180,7 +180,7 @@ def _check(
         else:
             return
     else:
-        why = (done.stderr.strip() or done.stdout.strip() or "it says nothing").splitlines()[-1]
+        why = done.reason
     raise NotScanned(
         f"{checker.name} could not be checked: {checker.program} (exit code {done.returncode}): "
         f"{why[:200]}",

@@ -33,6 +33,12 @@ class Completed:
         """Whether it exited with 0."""
         return self.returncode == 0
 
+    @property
+    def reason(self) -> str:
+        """The last line that it printed, on stderr if there is any, or else its exit code."""
+        lines = [line.strip() for line in (self.stderr.strip() or self.stdout).splitlines()]
+        return next((line for line in reversed(lines) if line), f"exit code {self.returncode}")
+
 
 class OutputTooLong(Exception):
     """A command prints more than anybody wants to keep."""

@@ -143,9 +143,8 @@ def rebuild(
         with progress.step(f"rebuild {recorded.target} of {recorded.commit[:12]} for {platforms}"):
             done = _build(recorded, work, runner)
         if not done.ok:
-            said = (done.stderr.strip() or "it says nothing").splitlines()[-1]
             raise NotVerified(
-                f"{request.where} cannot be built again: {said}",
+                f"{request.where} cannot be built again: {done.reason}",
                 hint=f"see what commit {recorded.commit[:12]} needs",
             )
         layout = work / "images" / recorded.target
@@ -270,8 +269,9 @@ def _check_out(root: Path, commit: str, folder: Path, runner: Runner) -> None:
     ):
         done = runner(argv, cwd=root)
         if not done.ok:
-            why = (done.stderr.strip() or "git says nothing").splitlines()[-1]
-            raise NotVerified(f"commit {commit[:12]} cannot be checked out: {why}", hint="see git")
+            raise NotVerified(
+                f"commit {commit[:12]} cannot be checked out: {done.reason}", hint="see git"
+            )
 
 
 def _seed(cold: Cache, inputs: tuple[str, ...]) -> None:

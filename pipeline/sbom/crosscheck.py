@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pipeline.errors import PackagesDiffer, ToolMissing
-from pipeline.process import Completed, Runner, run
+from pipeline.process import Runner, run
 from pipeline.sbom.inventory import Ecosystem, Inventory, difference
 from pipeline.tools import locate
 
@@ -81,7 +81,7 @@ def check(inventory: Inventory, view: Path, scanner: str, runner: Runner = run) 
     done = runner((locate(name), *arguments))
     if not done.ok:
         raise ToolMissing(
-            f"{scanner} could not list {view}: {_last_line(done)}",
+            f"{scanner} could not list {view}: {done.reason}",
             hint="see 'invoke doctor' for its version",
         )
     try:
@@ -99,8 +99,3 @@ def check(inventory: Inventory, view: Path, scanner: str, runner: Runner = run) 
             hint="do not ship it before you know why",
         )
     return len(found)
-
-
-def _last_line(done: Completed) -> str:
-    lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-    return lines[-1].strip() if lines else f"exit code {done.returncode}"

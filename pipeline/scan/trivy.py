@@ -244,6 +244,5 @@ def report(argv: tuple[str, ...], subject: str, runner: Runner = run) -> dict[st
 
 def last_line(done: Completed) -> str:
     """Return the last thing that a command said."""
-    lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-    text = re.sub(r"^\S+Z\s+[A-Z]+\s+", "", lines[-1].strip()) if lines else ""
+    text = re.sub(r"^\S+Z\s+[A-Z]+\s+", "", done.reason)
     return " ".join(text.split()) or f"exit code {done.returncode}"

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import ToolMissing
-from pipeline.process import feed, run, stream
+from pipeline.process import Completed, feed, run, stream
 
 REPOSITORY = Path(__file__).parents[3]
 ECHO = "import sys; print(sys.argv[1:], end='')"
@@ -31,6 +31,18 @@ def test_output_errors_and_exit_code_are_kept_apart() -> None:
     assert (done.argv, done.returncode, done.stdout, done.stderr) == (argv, 3, "out\n", "err\n")
     assert not done.ok
     assert run(python("")).ok
+
+
+@pytest.mark.parametrize(
+    ("stdout", "stderr", "reason"),
+    [
+        ("out\n", "first\nlast \n\n", "last"),
+        ("out\nmore\n", " \n", "more"),
+        ("", "", "exit code 3"),
+    ],
+)
+def test_the_reason_is_the_last_line(stdout: str, stderr: str, reason: str) -> None:
+    assert Completed(("x",), 3, stdout, stderr).reason == reason
 
 
 def test_no_shell_sees_the_arguments() -> None:
