@@ -236,7 +236,7 @@ def program(name: str) -> Program:
     if name not in _BY_NAME:
         raise OptionInvalid(
             f"there is no tool '{name}'",
-            hint=f"{nearest(name, _BY_NAME)}choose from: {', '.join(_BY_NAME)}",
+            hint=f"{nearest(name, _BY_NAME)} choose {', '.join(_BY_NAME)}".strip(),
         )
     return _BY_NAME[name]
 

@@ -243,6 +243,5 @@ def report(argv: tuple[str, ...], subject: str, runner: Runner = run) -> dict[st
 
 
 def last_line(done: Completed) -> str:
-    """Return the last thing that a command said."""
-    text = re.sub(r"^\S+Z\s+[A-Z]+\s+", "", done.reason)
-    return " ".join(text.split()) or f"exit code {done.returncode}"
+    """Return the last thing that Trivy said, without its time and level."""
+    return " ".join(re.sub(r"^\S+Z\s+[A-Z]+\s+", "", done.reason).split())

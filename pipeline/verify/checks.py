@@ -42,8 +42,8 @@ class Claim:
     kind: str
     """`provenance`, or an SBOM's: `cdx.json`, `spdx.json`."""
     data: bytes
-    signer: str = ""
-    """Who signed it, as far as that was verified."""
+    signer: str | None = None
+    """Who signed it, verified; "" where they did not, None where nobody was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,5 +90,5 @@ class Verification:
                 detail = missing[0].detail if missing else "nothing says so"
                 raise NotVerified(
                     f"{self.where}: {word} is required and was not verified: {detail}",
-                    hint="see what --require names",
+                    hint="have it made, or do not ask for it",
                 )

@@ -38,8 +38,11 @@ def check_provenance(
     if problems:
         return Check("provenance", Outcome.REFUSED, f"{title}: {'; '.join(problems[:3])}"), None
     builder = statement["predicate"]["runDetails"]["builder"]["id"]
-    signed = f"signed: {claim.signer}" if claim.signer else "whoever wrote it, for it is not signed"
-    detail = f"says that {builder} built it, says {signed}"
+    if claim.signer:
+        detail = f"{builder} built it, signed by {claim.signer}"
+    else:
+        said = "nobody was asked to sign that" if claim.signer is None else "that is not signed"
+        detail = f"says that {builder} built it; {said}"
     return Check("provenance", Outcome.VERIFIED, detail), statement
 
 

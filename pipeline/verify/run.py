@@ -191,7 +191,9 @@ def _evidence_at(
             kind = _KINDS.get(one.type)
             if kind is not None:
                 reference = Reference(repository, digest=one.digest)
-                signer = str(demand.signer) if demand and is_signed_by(reference, demand) else ""
+                signer = None
+                if demand is not None:
+                    signer = str(demand.signer) if is_signed_by(reference, demand) else ""
                 data = fetch(registry, repository, digest, one)
                 yield Claim(one.digest[:19], kind, data, signer)
 

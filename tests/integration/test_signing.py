@@ -98,7 +98,7 @@ def test_a_signed_image_is_verified_with_all_that_is_said_of_it(signed: Shop, ke
     assert code == 0
     assert checks["signature"]["outcome"] == "verified"
     assert str(keys.public) in checks["signature"]["detail"]
-    assert f"signed: the key {keys.public}" in checks["provenance"]["detail"]
+    assert f"signed by the key {keys.public}" in checks["provenance"]["detail"]
     code, checks, _ = verify(signed)
     assert code == 0
     assert checks["signature"]["outcome"] == "not verified"
@@ -176,7 +176,7 @@ def test_a_provenance_that_nobody_signed_says_so(
     assert code == 0
     done = signed.checkout.invoke("verify", signed.reference(f":{TAG}"), "--key", keys.public)
     (line,) = (line for line in done.stdout.splitlines() if "example.com/better" in line)
-    assert "it is not signed" in line
+    assert "that is not signed" in line
 
 
 def test_a_key_with_a_password(shop: Shop, signed: Shop, cosign: Path, tmp_path: Path) -> None:
