@@ -49,6 +49,8 @@ IMAGES, CONFIGURATION, COMPOSE = "images", "configuration", "compose"
 PARTS = (IMAGES, REPOSITORY, CONFIGURATION, COMPOSE)
 FORMATS = ("table", "json", "sarif")
 _ROOT_USERS = ("", "root", "0")
+_PYTHON = "pip::"
+"""How Trivy's database calls the lists of Python packages."""
 _NOT_OURS = frozenset({".git", ".nox", ".venv", "__pycache__", "dist", "node_modules"})
 _NAMED = 5
 _COMPOSE_FOLDER = Path("deployment/docker")
@@ -274,6 +276,7 @@ def _scan_images(
                 document = trivy.report(scanner.image(view), name, runner)
                 scanner_s = time.monotonic() - before
                 packages = _seen(document, name, found.identities)
+                _check_known(scanner.database, (_debian(document, name), _PYTHON), name)
                 findings = (*read_results(document, name, licences), *_own_rules(image, name))
                 step.note(f"{packages} packages")
                 yield Subject(
@@ -307,6 +310,28 @@ def _seen(document: Mapping[str, Any], name: str, expected: frozenset[Identity])
     if not seen:
         raise NotScanned(f"Trivy saw no package in {name}", hint="is it an image of Debian?")
     return len(seen)
+
+
+def _debian(document: Mapping[str, Any], name: str) -> str:
+    """Return the database's name for the Debian that Trivy sees: `debian 12`."""
+    system = (document.get("Metadata") or {}).get("OS") or {}
+    if not system.get("Family") or not system.get("Name"):
+        raise NotScanned(
+            f"Trivy does not say what system {name} is, so it compared no package of it",
+            hint="is there an /etc/os-release in it?",
+        )
+    return f"{system['Family']} {str(system['Name']).partition('.')[0]}"
+
+
+def _check_known(database: trivy.Database, sources: Sequence[str], name: str) -> None:
+    """Raise `NotScanned` for a database that has nothing to compare the packages with."""
+    for source in sources:
+        if not database.knows(source):
+            raise NotScanned(
+                f"the database in {database.folder} knows nothing of '{source.rstrip(':')}', "
+                f"so nothing of {name} was compared with it",
+                hint="fetch a whole one, or give another with --db",
+            )
 
 
 def _own_rules(image: StoredImage, name: str) -> Iterator[Finding]:
@@ -344,6 +369,8 @@ def _scan_files(
                 with progress.step(f"scan {name}"):
                     begin = time.monotonic()
                     document = trivy.report(command(folder), name, runner)
+                    if name == REPOSITORY:
+                        _check_known(scanner.database, (_PYTHON,), name)
                     seconds = time.monotonic() - begin
                     yield Subject(name, read_results(document, name, licences), seconds, seconds)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
+import mmap
 import os
 import re
 import tempfile
@@ -42,6 +43,17 @@ class Database:
     def age(self, now: datetime.datetime) -> datetime.timedelta:
         """Return how long ago its newest entry was made."""
         return now - self.updated
+
+    def knows(self, source: str) -> bool:
+        """Whether it has a list of vulnerabilities by this name: `debian 12`, `pip::`.
+
+        Names of lists (buckets of bbolt) are in the file as they are.
+        """
+        with (
+            (self.folder / "trivy.db").open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+        ):
+            return data.find(source.encode()) >= 0
 
 
 @dataclass(frozen=True, slots=True)

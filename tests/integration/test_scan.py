@@ -239,6 +239,19 @@ def test_a_damaged_database(
     assert "Trivy could not scan production linux/amd64" in done.stderr
 
 
+@pytest.mark.parametrize(("known", "words"), [(b"debian 12", "debian 12"), (b"pip::", "pip")])
+def test_a_database_that_knows_nothing_of_what_is_scanned(
+    scan: Scan, production: tuple[str | Path, ...], tmp_path: Path, known: bytes, words: str
+) -> None:
+    shutil.copy(DATABASE / "metadata.json", tmp_path)
+    data = (DATABASE / "trivy.db").read_bytes()
+    assert known in data
+    (tmp_path / "trivy.db").write_bytes(data.replace(known, known[::-1]))
+    done = scan(*production, db=tmp_path)
+    assert done.returncode == 92, done.stdout
+    assert f"knows nothing of '{words}', so nothing of production linux/amd64" in done.stderr
+
+
 def test_an_image_that_is_not_built(scan: Scan, tmp_path: Path) -> None:
     done = scan("--images", tmp_path, "--target", "production")
     assert done.returncode == 92

@@ -36,7 +36,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., ScanRe
     program.chmod(0o755)
     database = tmp_path / "db"
     database.mkdir()
-    (database / "trivy.db").write_bytes(b"data")
+    (database / "trivy.db").write_bytes(b"...debian 12...pip::GitHub...")
     (database / "metadata.json").write_text('{"Version": 2, "UpdatedAt": "2026-06-09T00:00:00Z"}')
 
     def seen() -> dict[str, Any]:
@@ -46,6 +46,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., ScanRe
         python = [{"Name": name, "Version": "1.0"} for name in ("dep", "Mini")]
         return {
             "SchemaVersion": 2,
+            "Metadata": {"OS": {"Family": "debian", "Name": "12.9"}},
             "Results": [
                 {"Class": "os-pkgs", "Type": "debian", "Packages": debian},
                 {"Class": "lang-pkgs", "Type": "python-pkg", "Packages": python},
@@ -91,6 +92,32 @@ def test_an_image_that_was_not_seen_whole_was_not_scanned(
 ) -> None:
     with pytest.raises(NotScanned, match=words):
         run(change)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            lambda report: report["Metadata"]["OS"].update(Name="13.1"),
+            r"knows nothing of 'debian 13', so nothing of production linux/amd64 was compared",
+        ),
+        (lambda report: report.pop("Metadata"), "does not say what system production"),
+        (lambda report: report["Metadata"].update(OS=None), "does not say what system"),
+    ],
+)
+def test_a_database_that_knows_nothing_of_the_image_scans_nothing(
+    run: Callable[..., ScanReport], change: Change, words: str
+) -> None:
+    with pytest.raises(NotScanned, match=words):
+        run(change)
+
+
+def test_a_database_without_python_scans_nothing(
+    run: Callable[..., ScanReport], tmp_path: Path
+) -> None:
+    (tmp_path / "db" / "trivy.db").write_bytes(b"...debian 12...")
+    with pytest.raises(NotScanned, match="knows nothing of 'pip'"):
+        run()
 
 
 def test_a_container_that_runs_as_root_is_found(run: Callable[..., ScanReport]) -> None:
