@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -28,21 +29,26 @@ from pipeline.errors import (
     NotVerified,
     OptionInvalid,
     RebuildDiffers,
+    UnsupportedPlatform,
     VerificationFailed,
 )
 from pipeline.oci.layout import open_layout
 from pipeline.oci.registry.reference import Reference
 from pipeline.oci.registry.referrers import fetch, list_referrers
+from pipeline.platforms import Platform
 from pipeline.process import Completed, Runner, run
 from pipeline.provenance import PREDICATE_TYPE, provenance_path, subjects_of
 from pipeline.registries import open_registry
 from pipeline.report import Progress
+from pipeline.revision import COMMIT
 from pipeline.settings import DESCRIPTION, LOCK
 
 if TYPE_CHECKING:
     from pipeline.oci.registry.client import Registry
 
 _ENGINE = "daemonless"
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,21 +224,36 @@ def _recorded(statement: Any, digest: str, name: str) -> Recorded:
                 f"{name} says that '{given['engine']}' built it, which promises no digest",
                 hint="only what was built without a daemon can be compared",
             )
+        epoch_s = definition["internalParameters"]["SOURCE_DATE_EPOCH"]
         return Recorded(
             digest,
-            str(source["digest"]["gitCommit"]),
-            str(given["target"]),
-            tuple(map(str, given["platforms"])),
-            str(given["suite"]),
-            str(given["format"]),
-            definition["internalParameters"]["SOURCE_DATE_EPOCH"],
-            tuple(sha for d in dependencies if (sha := d.get("digest", {}).get("sha256"))),
+            _matching(COMMIT, source["digest"]["gitCommit"]),
+            _matching(_NAME, given["target"]),
+            tuple(str(Platform.parse(platform)) for platform in given["platforms"]),
+            _matching(_NAME, given["suite"]),
+            _matching(_NAME, given["format"]),
+            None if epoch_s is None else int(epoch_s),
+            tuple(
+                _matching(_SHA256, digest["sha256"])
+                for dependency in dependencies
+                if "sha256" in (digest := dependency.get("digest", {}))
+            ),
         )
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, UnsupportedPlatform) as error:
         raise ImageInvalid(
             f"{name} is no provenance of this project's: {type(error).__name__} {error}",
             hint="build it again",
         ) from None
+
+
+def _matching(pattern: re.Pattern[str], value: Any) -> str:
+    """Return a value of the record, which ends up in command lines and paths.
+
+    Raises `ValueError` for one that could be anything else there than what it is called.
+    """
+    if not isinstance(value, str) or pattern.fullmatch(value) is None:
+        raise ValueError(f"{value!r:.80}")
+    return value
 
 
 def _check_inputs(statement: Any, source: Path, name: str) -> None:

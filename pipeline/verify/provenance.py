@@ -15,7 +15,7 @@ from pipeline.oci.layout import NamedImage
 from pipeline.platforms import Platform
 from pipeline.provenance import PREDICATE_TYPE, STATEMENT_TYPE
 from pipeline.push import facts_of
-from pipeline.revision import DIRTY, git
+from pipeline.revision import COMMIT, DIRTY, git
 from pipeline.sbom.inventory import Inventory
 from pipeline.sbom.make import locked_inventory
 from pipeline.settings import DESCRIPTION, LOCK, Settings, read_settings
@@ -57,6 +57,9 @@ def _statement_problems(
     for digest in dict.fromkeys((image.top.descriptor.digest, *own)):
         if digest not in subjects:
             yield f"it does not name {digest[:19]}"
+    commit = _source_of(statement)
+    if commit is not None and COMMIT.fullmatch(commit.removesuffix(DIRTY)) is None:
+        yield f"it names the commit '{commit}', and that is none"
     definition = statement["predicate"]["buildDefinition"]
     given = definition["externalParameters"]
     target = target_of(image.tag, settings)

@@ -5,6 +5,7 @@ Real builds are in the integration tests.
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +15,10 @@ import pytest
 
 from pipeline import commands
 from pipeline.cache import Cache
-from pipeline.errors import NotVerified, RebuildDiffers
+from pipeline.errors import ImageInvalid, NotVerified, RebuildDiffers
 from pipeline.oci.image import Format
 from pipeline.process import Completed
-from pipeline.provenance import Inputs, write_provenance
+from pipeline.provenance import Inputs, provenance_path, write_provenance
 from pipeline.rebuild import RebuildRequest, rebuild
 from pipeline.report import Silent
 from pipeline.revision import Revision
@@ -126,3 +127,30 @@ def test_a_build_that_fails_is_said(world: World, built: Path) -> None:
             root=world.root,
             runner=Failing(world.root, built),
         )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda d: d["resolvedDependencies"][0]["digest"].update(gitCommit="--output=x"),
+        lambda d: d["resolvedDependencies"][0]["digest"].update(gitCommit="HEAD"),
+        lambda d: d["externalParameters"].update(target="--source"),
+        lambda d: d["externalParameters"].update(target="../other"),
+        lambda d: d["externalParameters"].update(suite=7),
+        lambda d: d["externalParameters"].update(platforms=["linux/nothing"]),
+        lambda d: d["externalParameters"].pop("format"),
+        lambda d: d["internalParameters"].update(SOURCE_DATE_EPOCH="soon"),
+        lambda d: d["resolvedDependencies"][-1]["digest"].update(sha256="../../x"),
+    ],
+)
+def test_a_record_that_could_be_anything_reaches_no_command(
+    world: World, built: Path, change: Any
+) -> None:
+    path = provenance_path(built)
+    document = json.loads(path.read_bytes())
+    change(document["predicate"]["buildDefinition"])
+    path.write_text(json.dumps(document))
+    builder = Builder(world.root, built)
+    with pytest.raises(ImageInvalid, match="is no provenance of this project's"):
+        rebuild(RebuildRequest(str(built)), Silent(), root=world.root, runner=builder)
+    assert builder.builds == []

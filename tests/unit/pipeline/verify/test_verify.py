@@ -446,6 +446,40 @@ def test_what_an_sbom_says_of_its_tool_may_differ(shelf: Shelf) -> None:
     assert outcomes(shelf.verify())["SBOM linux/arm64"] is Outcome.VERIFIED
 
 
+def test_a_commit_that_is_an_option_never_reaches_git(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def git(_root: Path, *arguments: str) -> str:
+        pytest.fail(f"git {arguments}")
+
+    monkeypatch.setattr(provenance, "git", git)
+    option = "--output=x"
+    shelf.rebuilt(
+        lambda _manifest, config: config["config"]["Labels"].update(
+            {"org.opencontainers.image.revision": option}
+        )
+    )
+
+    def change(document: Any) -> None:
+        dependencies = document["predicate"]["buildDefinition"]["resolvedDependencies"]
+        dependencies[0]["digest"]["gitCommit"] = option
+        for dependency in dependencies:
+            if dependency.get("name") == str(LOCK):
+                dependency["digest"]["sha256"] = "0" * 64
+        image = open_layout(shelf.layout)
+        digests = [image.top.descriptor.digest]
+        digests += [part.manifest.descriptor.digest for part in image.images]
+        document["subject"] = [
+            {"name": "x", "digest": {"sha256": digest.removeprefix("sha256:")}}
+            for digest in digests
+        ]
+
+    shelf.edit_provenance(change)
+    found = shelf.verify()
+    assert outcomes(found)["provenance"] is Outcome.REFUSED
+    assert any(f"the commit '{option}', and that is none" in c.detail for c in found.checks)
+
+
 def test_a_lock_of_the_commit_that_the_provenance_names_will_do(
     shelf: Shelf, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
