@@ -29,6 +29,9 @@ MAJOR = 2
 """The versions whose signatures are understood here: 3 writes bundles of another format."""
 _TIMEOUT_S = 300.0
 _SHOWN_LIMIT = 300
+_NO_ANSWER = re.compile(
+    r"loading public key|getting (?:Rekor|Fulcio|CTLog)|dial tcp|no such host|\bTUF\b"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,12 @@ class Finished:
         """Whether it did what it was asked for."""
         return self.returncode == 0
 
+    @property
+    def is_answer(self) -> bool:
+        """Whether it looked at the image at all: not without its key, nor without a network that
+        it needs for who may sign."""
+        return _NO_ANSWER.search(self.reason) is None and self.returncode >= 0
+
 
 @dataclass(frozen=True, slots=True)
 class Cosign:
@@ -129,13 +138,14 @@ class Cosign:
 
 
 def _reason(printed: str) -> str:
-    """Return what cosign says was wrong, in one line."""
-    # Without the list of all that was to be signed.
-    said = re.findall(r"^Error: (?:signing \[[^\]]*\]: )?(.*)", printed, re.MULTILINE)
-    return (
-        " ".join(" ".join(said or printed.split("\n")[-2:]).split())[:_SHOWN_LIMIT]
-        or "it does not say why"
-    )
+    """Return what cosign says was wrong, in one line, without all that was to be signed."""
+    said = re.findall(
+        r"^(?:Error|error during command execution): (?:signing \[[^\]]*\]: )?(.*)",
+        printed,
+        re.MULTILINE,
+    )[:1]
+    words = " ".join(said or printed.split("\n")[-2:]).split()
+    return " ".join(words)[:_SHOWN_LIMIT] or "it does not say why"
 
 
 @contextlib.contextmanager

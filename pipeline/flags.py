@@ -12,16 +12,22 @@ def values_of(flags: Sequence[str]) -> list[str]:
     return [part.strip() for text in flags for part in text.split(",") if part.strip()]
 
 
+def known_values(flag: str, given: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    """Return the values of a repeatable flag, in lower case; raises `OptionInvalid` for one that
+    is not among `known`."""
+    values = tuple(value.lower() for value in values_of(given))
+    for value in values:
+        if value not in known:
+            raise OptionInvalid(
+                f"--{flag} '{value}' is not known",
+                hint=f"{nearest(value, known)} choose {', '.join(known)}".strip(),
+            )
+    return values
+
+
 def parts_of(only: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
     """Return the parts that `--only` names, all of them where it names none.
 
     Raises `OptionInvalid` for one that there is not.
     """
-    asked = values_of(only)
-    for part in asked:
-        if part not in known:
-            raise OptionInvalid(
-                f"--only '{part}' is not known",
-                hint=f"{nearest(part, known)} choose {', '.join(known)}".strip(),
-            )
-    return tuple(asked) or tuple(known)
+    return known_values("only", only, known) or tuple(known)

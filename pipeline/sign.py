@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.attestations import PROVENANCE_TYPE, SBOM_TYPE, SPDX_TYPE
@@ -71,6 +72,11 @@ def sign(
     Raises `SigningFailed` with what cosign says, `ToolMissing` without it.
     """
     signer = _signer(request)
+    if Path(request.where).is_dir() or request.where.startswith((".", "/")):
+        raise OptionInvalid(
+            f"{request.where} is a folder, and signatures are in registries",
+            hint="push it, and sign what 'invoke push' prints",
+        )
     reference = Reference.parse(request.where)
     with open_registry(
         reference.repository, plain_http=request.plain_http, environ=environ

@@ -168,11 +168,13 @@ def verify(
     Exit code 94: something is not what it should be; 95: what --require names is not there.
     """
     from pipeline import report
-    from pipeline.flags import values_of
+    from pipeline.flags import known_values
     from pipeline.oci.registry.reference import check_digest
+    from pipeline.verify.checks import REQUIRABLE
     from pipeline.verify.run import VerifyRequest
     from pipeline.verify.run import verify as run_verify
 
+    required = known_values("require", require or (), REQUIRABLE)
     request = VerifyRequest(
         where=where,
         digest=check_digest(digest) if digest else None,
@@ -191,7 +193,7 @@ def verify(
             ("what", "", "why"),
             [(check.name, check.outcome.value, check.detail) for check in done.checks],
         )
-    done.raise_for([*values_of(require or ()), *(["signature"] if key or identity else [])])
+    done.raise_for([*required, *(["signature"] if key or identity else [])])
 
 
 @task(

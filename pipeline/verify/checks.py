@@ -10,6 +10,9 @@ from typing import Any
 from pipeline.errors import NotVerified, VerificationFailed
 from pipeline.platforms import Platform
 
+REQUIRABLE = ("digests", "lock", "provenance", "sbom", "signature", "tag")
+"""What `--require` may name: the first words of checks."""
+
 
 class Outcome(enum.Enum):
     """What became of a check."""
@@ -73,7 +76,7 @@ class Verification:
     def raise_for(self, required: Sequence[str]) -> None:
         """Raise `VerificationFailed` for what was refused, `NotVerified` for what is missing.
 
-        `required` are first words of checks: `provenance`, `lock`, `sbom`, `signature`, `tag`.
+        `required` are of `REQUIRABLE`.
         """
         refused = [check for check in self.checks if check.outcome is Outcome.REFUSED]
         if refused:

@@ -12,6 +12,8 @@ from pipeline.sbom.spdx import spdx
 from pipeline.verify.checks import Check, Claim, Evidence, Outcome
 
 WRITERS = {"cdx.json": cyclonedx, "spdx.json": spdx}
+_IDENTITY = {"cdx.json": "serialNumber", "spdx.json": "documentNamespace"}
+"""What is derived from the digest of the image that an SBOM is of."""
 
 
 def check_sboms(
@@ -42,9 +44,12 @@ def _sbom_problem(claim: Claim, candidates: Sequence[Inventory]) -> str:
         return f"it cannot be read: {' '.join(str(error).split())}"
     if not isinstance(said, dict):
         return "it is no SBOM"
+    made = [json.loads(WRITERS[claim.kind](inventory)) for inventory in candidates]
+    identity = _IDENTITY[claim.kind]
+    if said.get(identity) not in [own[identity] for own in made]:
+        return "it is of another image; make it again: invoke sbom"
     problems = []
-    for inventory in candidates:
-        own = json.loads(WRITERS[claim.kind](inventory))
+    for own in made:
         problem = _difference(_without_tool(said), _without_tool(own), "")
         if not problem:
             return ""

@@ -38,6 +38,8 @@ def check_signature(registry: Registry, image: Reference, demand: Demand | None)
     done = demand.cosign.verify(image, demand.signer)
     if done.ok:
         return Check("signature", Outcome.VERIFIED, f"by {demand.signer}")
+    if not done.is_answer:
+        return Check("signature", Outcome.NOT_VERIFIED, f"cosign could not tell: {done.reason}")
     if done.returncode != _NO_SIGNATURES:
         detail = f"not by {demand.signer}: {done.reason}"
         return Check("signature", Outcome.REFUSED, detail)

@@ -65,6 +65,7 @@ def test_without_a_key_it_is_an_identity_in_the_transparency_log() -> None:
             "no matching signatures: invalid",
         ),
         ("Error: signing [a b c]: reading key: wrong\nerror during it\n", "reading key: wrong"),
+        ("error during command execution: signing [a b]: not a key\n", "not a key"),
         ("panic\nat last\n", "at last"),
         ("", "it does not say why"),
     ],
@@ -162,3 +163,17 @@ def test_who_cannot_be_meant(
 ) -> None:
     with pytest.raises(OptionInvalid, match=message):
         parse_signer(*flags)
+
+
+@pytest.mark.parametrize(
+    ("stderr", "is_answer"),
+    [
+        ("Error: no matching signatures: invalid signature\n", True),
+        ("Error: loading public key: pem to public key: PEM decoding failed\n", False),
+        ("Error: getting Rekor public keys: updating local metadata\n", False),
+        ('Error: Get "https://r.example": dial tcp: lookup r.example\n', False),
+    ],
+)
+def test_what_could_not_be_asked_is_no_answer(stderr: str, is_answer: bool) -> None:
+    done = Cosign("cosign", runner=Recorder(1, stderr=stderr)).verify(IMAGE, Signer(key="k"))
+    assert done.is_answer is is_answer

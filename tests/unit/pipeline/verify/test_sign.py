@@ -102,6 +102,28 @@ def test_what_cosign_says_is_the_error(
         sign(request, Silent(), environ=environ(tmp_path))
 
 
+def test_a_folder_cannot_be_signed(tmp_path: Path) -> None:
+    for place in (str(tmp_path), "./dist", "/nowhere"):
+        with pytest.raises(OptionInvalid, match="is a folder, and signatures are in registries"):
+            sign(SignRequest(place, keyless=True), Silent(), environ=environ(tmp_path))
+
+
+def test_a_key_that_cannot_be_read_is_not_a_wrong_signature(
+    remote: FaultyRegistry, tmp_path: Path
+) -> None:
+    program = tmp_path / "cosign"
+    program.write_text(
+        '#!/bin/sh\n[ "$1" = version ] && echo \'{"gitVersion": "devel"}\' && exit 0\n'
+        "echo 'Error: loading public key: PEM decoding failed' >&2\nexit 1\n"
+    )
+    program.chmod(0o755)
+    request = VerifyRequest(where(remote), key=key(tmp_path))
+    found = verify(request, Silent(), environ={"HOME": str(tmp_path), "COSIGN": str(program)})
+    (check,) = (check for check in found.checks if check.name == "signature")
+    assert check.outcome is Outcome.NOT_VERIFIED
+    assert "could not tell: loading public key" in check.detail
+
+
 def test_how_to_sign_is_said(remote: FaultyRegistry, tmp_path: Path) -> None:
     for request, message in (
         (SignRequest(where(remote)), "nothing says what to sign with"),
