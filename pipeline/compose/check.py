@@ -10,8 +10,9 @@ from typing import Any
 
 from pipeline.compose import commands
 from pipeline.compose.document import ComposeFile, Project, environment_file, merged, read_file
-from pipeline.compose.rules import Facts, Finding, findings, unused
+from pipeline.compose.rules import Facts, findings, unused
 from pipeline.errors import ToolMissing
+from pipeline.findings import Finding
 from pipeline.process import Runner, run
 from pipeline.report import Progress
 from pipeline.settings import read_settings
@@ -38,9 +39,7 @@ class Checked:
             "files": self.files,
             "combinations": self.combinations,
             "docker_compose_config": {"asked": self.asked, "not_run": self.silent},
-            "findings": [
-                {"place": f.place, "rule": f.rule, "message": f.message} for f in self.findings
-            ],
+            "findings": [finding.to_json() for finding in self.findings],
         }
 
 

@@ -1,5 +1,7 @@
 """What is asked of Compose files beyond the specification: each rule by name.
 
+Findings are of one of RULES, of `specification` or of `interpolation`.
+
 A rule looks at the merged, interpolated project with the defaults of its variables, which
 is what a person gets who sets nothing.
 """
@@ -16,21 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.compose.document import Path_, Project, strings, uses
+from pipeline.findings import Finding
 from pipeline.settings import Settings, fill_in
 
 # What may be on by default; the rest needs a profile of its own name.
 ALWAYS = ("accelerapp", "ollama")
 STATUSES = ("service_started", "service_healthy", "service_completed_successfully")
 DEVELOPMENT = "development"
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Finding:
-    """`place` is FILE:LINE; `rule` one of RULES, `specification` or `interpolation`."""
-
-    place: str
-    rule: str
-    message: str
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ def check(c: Context, folder: str = "", json: bool = False) -> None:
     from pipeline.compose.check import check as check_files
     from pipeline.compose.stack import FOLDER
     from pipeline.errors import ComposeInvalid
+    from pipeline.findings import counted
 
     with report.progress() as progress:
         checked = check_files(Path(folder).absolute() if folder else FOLDER, progress)
@@ -38,14 +39,13 @@ def check(c: Context, folder: str = "", json: bool = False) -> None:
         report.print_json(checked.to_json())
     else:
         for finding in checked.findings:
-            print(f"{finding.place}: {finding.rule}: {finding.message}")
+            print(finding)
         if not checked.findings:
             asked = f"docker compose config {checked.silent or f'asked {checked.asked} times'}"
             print(f"{', '.join(checked.files)}: nothing wrong; {asked}")
     if checked.findings:
-        count = len(checked.findings)
         raise ComposeInvalid(
-            f"{count} finding{'' if count == 1 else 's'} in the Compose files",
+            f"{counted(checked.findings)} in the Compose files",
             hint="correct what is listed above",
         )
 
