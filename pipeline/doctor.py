@@ -38,11 +38,14 @@ _LIBRARIES: Mapping[str, tuple[bool, str]] = {
     "pyproject-hooks": (True, "building the project's wheel"),
     "pysequoia": (False, "'invoke lock': checking Debian's signatures"),
     "packageurl-python": (True, "the names of packages in provenance and SBOMs"),
-    "jsonschema": (False, "'invoke compose.check': the Compose specification"),
-    "ruamel.yaml": (False, "'invoke compose.check': reading Compose files"),
+    "jsonschema": (False, "'invoke compose.check', 'invoke k8s.check': schemas"),
+    "kubernetes-validate": (False, "'invoke k8s.check': the schemas of Kubernetes"),
+    "ruamel.yaml": (False, "reading Compose files, charts and Kubernetes objects"),
     "rich": (False, "progress bars on a terminal"),
     "nox": (False, "tests, lint and benchmarks: 'nox -s tests'"),
 }
+_ELSEWHERE = {"kubernetes-validate": "kubernetes"}
+"""The requirements of those that are not among the tasks' own."""
 _BINFMT = Path("/proc/sys/fs/binfmt_misc")
 
 
@@ -77,9 +80,8 @@ def _libraries() -> tuple[Tool, ...]:
             version = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             version = ""
-        found.append(
-            Tool(name, version, "", needed, enables, "pip install -r requirements/dev.txt")
-        )
+        advice = f"pip install -r requirements/{_ELSEWHERE.get(name, 'dev')}.txt"
+        found.append(Tool(name, version, "", needed, enables, advice))
     return tuple(found)
 
 

@@ -390,6 +390,75 @@ class RebuildDiffers(PipelineError):
     exit_code = 97
 
 
+# The chart and the cluster: 100-119.
+
+
+class ChartInvalid(PipelineError):
+    """A chart, or values for it, that helm, its schema or a rule refuses; all is printed."""
+
+    exit_code = 100
+
+
+class ManifestInvalid(PipelineError):
+    """Kubernetes objects that break a schema, the restricted profile or a rule; all is printed."""
+
+    exit_code = 101
+
+
+class VersionTaken(PipelineError):
+    """A chart version that a registry already has with other content."""
+
+    exit_code = 102
+
+
+class ClusterUnavailable(PipelineError):
+    """No Kubernetes API server answers, or one of a version that is not supported."""
+
+    exit_code = 103
+
+
+class ClusterDenied(PipelineError):
+    """What this user may not do in a cluster, or a cluster that does not know this user."""
+
+    exit_code = 104
+
+
+class NamespaceMissing(PipelineError):
+    """A namespace that the cluster does not have."""
+
+    exit_code = 105
+
+
+class ReleaseMissing(PipelineError):
+    """A release, or a revision of one, that the namespace does not have."""
+
+    exit_code = 106
+
+
+class ReleaseBusy(PipelineError):
+    """A release that another command is changing, or that one has left half-way."""
+
+    exit_code = 107
+
+
+class RolloutFailed(PipelineError):
+    """A release whose pods do not get ready; each reason is printed, and the old ones are back."""
+
+    exit_code = 108
+
+
+class SwitchRefused(PipelineError):
+    """A colour that must not get the traffic: not there, not ready, not healthy."""
+
+    exit_code = 109
+
+
+class HelmFailed(PipelineError):
+    """helm or kubectl said no for a reason of its own."""
+
+    exit_code = 110
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return "did you mean 'x'? " for the known name closest to `name`, or ""."""
     match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
