@@ -74,6 +74,13 @@ def fuzz(session: nox.Session) -> None:
     session.run("pytest", *(session.posargs or ["tests/fuzz"]))
 
 
+@nox.session(tags=["check"])
+def chart(session: nox.Session) -> None:
+    """The Helm chart: what it renders, what it refuses, and what other tools say to it."""
+    install(session, "chart.txt")
+    session.run("pytest", *(session.posargs or ["tests/chart"]))
+
+
 @nox.session(tags=["engine"])
 def docker(session: nox.Session) -> None:
     """The built images in a real engine, and in the tools that read them."""

@@ -1,0 +1,1 @@
+"""The chart: what it says, its archive to the byte, and bringing it to registries without helm."""

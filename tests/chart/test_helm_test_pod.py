@@ -1,0 +1,93 @@
+"""What the pod of `helm test` runs, against the real service: it passes, and it can fail."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from tests.chart.conftest import NAME, ROOT, Render
+
+
+def run(render: Render, address: str) -> subprocess.CompletedProcess[str]:
+    (container,) = render().one("Pod", f"{NAME}-test")["spec"]["containers"]
+    program = container["command"][-1]
+    return subprocess.run(
+        [sys.executable, "-I", "-c", program],
+        env={**os.environ, "SERVICE": address},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@contextmanager
+def service(tmp_path: Path) -> Iterator[str]:
+    """Yield the address of the service of this checkout."""
+    argv = [sys.executable, "-m", "accelerapp", "serve", "--port", "0"]
+    environ = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT / "src"),
+        "ACCELERAPP_OUTPUT_DIR": str(tmp_path),
+        "PYTHONUNBUFFERED": "1",
+    }
+    with subprocess.Popen(
+        argv, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            address = ""
+            for line in process.stdout:
+                if "http://" in line:
+                    address = "http://" + line.partition("http://")[2].split()[0].rstrip("/,.")
+                    break
+            assert address
+            yield address
+        finally:
+            process.terminate()
+
+
+@contextmanager
+def answering(status: int, body: bytes) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def test_it_passes_against_the_service(render: Render, tmp_path: Path) -> None:
+    with service(tmp_path) as address:
+        done = run(render, address)
+    assert done.returncode == 0, done.stderr
+    assert "readyz: pass" in done.stdout
+    assert "generated: " in done.stdout
+
+
+def test_it_fails_where_nothing_answers(render: Render) -> None:
+    assert run(render, "http://127.0.0.1:9").returncode != 0
+
+
+def test_it_fails_for_a_service_that_is_not_ready(render: Render) -> None:
+    with answering(503, b'{"status": "fail"}') as address:
+        assert run(render, address).returncode != 0
+
+
+def test_it_fails_for_a_service_that_generates_nothing(render: Render) -> None:
+    with answering(200, b'{"status": "pass"}') as address:
+        assert run(render, address).returncode != 0
