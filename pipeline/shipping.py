@@ -1,6 +1,6 @@
 """What `push`, `manifest` and `pull` ask for: flags in, a value out; no Invoke, nothing printed.
 
-Every name is checked, and every layout opened, before a registry is asked anything.
+Every name is checked, and every layout or chart read, before a registry is asked anything.
 """
 
 from __future__ import annotations
@@ -14,8 +14,19 @@ from pipeline import commands
 from pipeline.attestations import Attestation, attach_all, attestations_of
 from pipeline.errors import ImageMissing, OptionInvalid
 from pipeline.flags import values_of
+from pipeline.helm.chart import CHART, read_chart
+from pipeline.helm.package import source_time_s
+from pipeline.helm.push import ChartReport, chart_cargo, push_chart, survey_chart
 from pipeline.oci.layout import NamedImage, open_layout
-from pipeline.oci.registry.reference import Reference, Repository, check_digest, check_tag
+from pipeline.oci.registry.reference import (
+    DOCKER_HUB,
+    Reference,
+    Repository,
+    check_digest,
+    check_tag,
+    host_of,
+    is_loopback,
+)
 from pipeline.platforms import Platform
 from pipeline.pull import PullReport, pull_image, short_name
 from pipeline.push import (
@@ -122,6 +133,33 @@ def push(
     return tuple(reports)
 
 
+def chart(
+    request: PushRequest,
+    progress: Progress,
+    *,
+    dry_run: bool = False,
+    environ: Mapping[str, str] = os.environ,
+) -> ChartReport:
+    """Push the chart, or say what that would send.
+
+    Raises `OptionInvalid` for flags that are for images, `NameInvalid` and `ChartInvalid`,
+    all before a registry is asked, and `VersionTaken`.
+    """
+    _refuse_image_flags(request)
+    made = read_chart(commands.ROOT / CHART)
+    repository = _parsed(_place(request.registry, environ), f"charts/{made.name}")
+    if repository.registry == DOCKER_HUB:
+        raise OptionInvalid(
+            f"Docker Hub has no room for {repository}: its names have two parts",
+            hint="push the chart to another registry, such as ghcr.io/owner",
+        )
+    cargo = chart_cargo(made, source_time_s(), repository)
+    plain_http = request.plain_http or is_loopback(host_of(repository.registry))
+    with open_registry(repository, plain_http=request.plain_http, environ=environ) as registry:
+        done = survey_chart(cargo, registry) if dry_run else push_chart(cargo, registry, progress)
+    return replace(done, plain_http=plain_http)
+
+
 def manifest(
     request: ManifestRequest,
     *,
@@ -181,6 +219,10 @@ def destination(settings: Settings, asked: str | None, environ: Mapping[str, str
 
     Raises `OptionInvalid` when nothing says where, `NameInvalid` for a wrong name.
     """
+    return _parsed(_place(asked, environ), settings.name)
+
+
+def _place(asked: str | None, environ: Mapping[str, str]) -> str:
     place = asked if asked is not None else configured_registry(environ)
     if place is None:
         raise OptionInvalid(
@@ -193,7 +235,7 @@ def destination(settings: Settings, asked: str | None, environ: Mapping[str, str
             "ghcr.io keeps images below an owner, and none is given",
             hint=f"write {_EXAMPLE}",
         )
-    return _parsed(place, settings.name)
+    return place
 
 
 def configured_registry(environ: Mapping[str, str]) -> str | None:
@@ -219,6 +261,23 @@ def _parsed(place: str, name: str) -> Repository:
             hint=f"write it like {_EXAMPLE}; Docker Hub is docker.io/owner",
         )
     return Repository.parse(f"{place.removesuffix('/')}/{name}")
+
+
+def _refuse_image_flags(request: PushRequest) -> None:
+    """Raise `OptionInvalid` for flags that say something of images, beside `--chart`."""
+    given = {
+        "--target": request.targets,
+        "--platform": request.platforms,
+        "--tag": request.tags,
+        "--images": request.images is not None,
+        "--from-repository": request.sources,
+        "--no-attach": not request.attach,
+    }
+    if flags := [flag for flag, value in given.items() if value]:
+        raise OptionInvalid(
+            f"{', '.join(flags)}: not with --chart, which pushes no image",
+            hint="leave out --chart, or the rest; the chart's tag is its version",
+        )
 
 
 def _source_names(asked: Sequence[str], repository: Repository) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Bringing images to registries and from them, without an engine."""
+"""Bringing images, and the chart, to registries and from them, without an engine."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ _DRY = "ask the registry, print what would be sent, send nothing"
         "`invoke tags`)",
         "images": "folder of OCI layouts, or one layout (default: dist/images)",
         "from-repository": "repository of the same registry that may have layers to mount",
+        "chart": "push the chart instead, to REGISTRY/charts/NAME, tagged with its version",
         "no-attach": "leave out what else goes along, each platform's SBOM and the build's "
         "provenance, for a registry that takes images alone",
         "plain-http": _PLAIN,
@@ -41,12 +42,13 @@ def push(
     tag: Any = None,
     images: str | None = None,
     from_repository: Any = None,
+    chart: bool = False,
     no_attach: bool = False,
     plain_http: bool = False,
     dry_run: bool = False,
     json: bool = False,
 ) -> None:
-    """Push built images to a registry: layers first, moving tags last."""
+    """Push built images, or the chart, to a registry: layers first, moving tags last."""
     from pipeline import report, shipping
     from pipeline.tasks import show_ship
 
@@ -60,6 +62,11 @@ def push(
         plain_http=plain_http,
         attach=not no_attach,
     )
+    if chart:
+        with report.progress() as progress:
+            shipped = shipping.chart(request, progress, dry_run=dry_run)
+        show_ship.chart(shipped, dry_run=dry_run, as_json=json)
+        return
     with report.progress() as progress:
         done = shipping.push(request, progress, dry_run=dry_run)
     show_ship.push(done, dry_run=dry_run, as_json=json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from pipeline.push import Fate
 from pipeline.report import megabytes, print_json, print_table
 
 if TYPE_CHECKING:
+    from pipeline.helm.push import ChartReport
     from pipeline.pull import PullReport
     from pipeline.push import PushReport, TagMove
 
@@ -61,6 +63,27 @@ def push(reports: Sequence[PushReport], *, dry_run: bool, as_json: bool) -> None
         total = sum(blob.sent_bytes for report in reports for blob in report.blobs)
         seconds = sum(report.seconds for report in reports)
         print(f"{megabytes(total)} sent, done in {seconds:.1f} s")
+
+
+def chart(report: ChartReport, *, dry_run: bool, as_json: bool) -> None:
+    """Print what was pushed of the chart, or what would be, and how to install it."""
+    if as_json:
+        print_json({"dry_run": dry_run, "chart": report.to_json()})
+        return
+    rows = [
+        [part, blob.digest, megabytes(blob.size_bytes), blob.fate.value]
+        for part, blob in zip(("archive", "metadata"), report.blobs, strict=True)
+    ]
+    rows.append(["manifest", report.digest, "", report.fate.value])
+    print_table([f"chart {report.name} {report.version}", "digest", "size", ""], rows)
+    print()
+    print(report.reference)
+    print(f"  {report.repository}:{report.tag.tag}  {_moved(report.tag, dry_run=dry_run)}")
+    print(shlex.join(report.install))
+    if dry_run:
+        print(f"nothing was sent; {megabytes(report.bytes_to_send)} would be")
+    else:
+        print(f"{megabytes(report.bytes_sent)} sent, done in {report.seconds:.1f} s")
 
 
 def manifest(reports: Sequence[PushReport], *, dry_run: bool, as_json: bool) -> None:

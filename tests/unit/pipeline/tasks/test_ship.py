@@ -14,10 +14,14 @@ from typing import Any
 
 import pytest
 
-from pipeline import shipping
-from pipeline.errors import ImageMissing, OptionInvalid
+from pipeline import commands, shipping
+from pipeline.errors import ChartInvalid, ImageMissing, OptionInvalid, VersionTaken
+from pipeline.helm.push import ChartCargo, ChartReport
+from pipeline.push import Fate, TagMove
+from pipeline.report import Silent
 from pipeline.shipping import ManifestRequest, PullRequest, PushRequest
 from pipeline.tasks.command import INTERRUPTED
+from tests.unit.pipeline.helm.chart_factory import make_chart
 from tests.unit.pipeline.oci.registry.faulty_registry import FaultyRegistry, then
 from tests.unit.pipeline.shipments import build
 from tests.unit.pipeline.tasks.test_namespace import run
@@ -42,7 +46,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         seen.extend([request, flags])
         raise OptionInvalid("enough")
 
-    for name in ("push", "manifest", "pull"):
+    for name in ("push", "chart", "manifest", "pull"):
         monkeypatch.setattr(shipping, name, refuse)
     return seen
 
@@ -54,6 +58,15 @@ def remote(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyRegistry]:
     with FaultyRegistry() as registry:
         monkeypatch.setenv("ACCELERAPP_REGISTRY", f"{registry.host}/owner")
         yield registry
+
+
+@pytest.fixture
+def chart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The chart of the repository, for once a small one."""
+    folder = make_chart(tmp_path / "chart")
+    monkeypatch.setattr(shipping, "CHART", folder)
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    return folder
 
 
 def test_without_flags_the_defaults_are_asked_for(asked: list[Any]) -> None:
@@ -221,3 +234,182 @@ def test_ctrl_c_ends_it_while_the_registry_is_silent(
     assert err.splitlines()[-1].startswith("interrupted")
     assert "Traceback" not in err
     assert [path.name for path in Path("dist/images").iterdir() if "partial" in path.name] == []
+
+
+# The chart.
+
+
+CHART_NAME = "owner/charts/demo"
+
+
+def test_flags_of_a_chart_arrive_where_charts_are_pushed(
+    asked: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shipping, "push", None)
+    run("push", *["--chart", "--registry", "r.example", "--plain-http", "--dry-run", "--json"])
+    run("push", "--chart", "--tag=x", "--no-attach")
+    assert asked == [
+        PushRequest(registry="r.example", plain_http=True),
+        {"dry_run": True},
+        PushRequest(tags=["x"], attach=False),
+        {"dry_run": False},
+    ]
+
+
+def test_a_pushed_chart_is_shown_with_how_to_install_it(
+    remote: FaultyRegistry, chart: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("push", "--chart") == 0
+    out, err = capsys.readouterr()
+    digest = remote.content[CHART_NAME].tags["0.1.0"]
+    lines = out.splitlines()
+    assert lines[0].split() == ["chart", "demo", "0.1.0", "digest", "size"]
+    for part, name in zip(lines[1:4], ("archive", "metadata", "manifest"), strict=True):
+        assert part.startswith(f"{name} ")
+        assert part.endswith("  sent")
+    place = f"{remote.host}/{CHART_NAME}"
+    assert lines[5:8] == [
+        f"{place}@{digest}",
+        f"  {place}:0.1.0  new",
+        f"helm install demo oci://{place} --version 0.1.0 --plain-http",
+    ]
+    assert " kB sent, done in " in lines[8]
+    assert err.startswith("push chart demo 0.1.0: ")
+    assert set(remote.content) == {CHART_NAME}
+    assert run("push", "--chart") == 0
+    out, err = capsys.readouterr()
+    assert f"{place}:0.1.0  unchanged\n" in out
+    assert out.count("  exists\n") == 3
+    assert "0.0 kB sent" in out
+    assert err == ""
+
+
+def test_a_dry_run_of_a_chart_sends_nothing(
+    remote: FaultyRegistry, chart: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("push", "--chart", "--dry-run") == 0
+    out = capsys.readouterr().out
+    assert out.count("  would send\n") == 3
+    assert ":0.1.0  new → sha256:" in out
+    assert "nothing was sent; " in out
+    assert set(remote.methods()) == {"HEAD"}
+
+
+def test_what_became_of_a_chart_can_be_read_by_programs(
+    remote: FaultyRegistry, chart: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("push", "--chart", "--dry-run", "--json")
+    planned = json.loads(capsys.readouterr().out)
+    run("push", "--chart", "--json")
+    pushed = json.loads(capsys.readouterr().out)
+    assert (planned["dry_run"], pushed["dry_run"]) == (True, False)
+    digest = remote.content[CHART_NAME].tags["0.1.0"]
+    assert planned["chart"]["digest"] == pushed["chart"]["digest"] == digest
+    assert planned["chart"]["bytes_to_send"] == pushed["chart"]["bytes_sent"] > 0
+    assert pushed["chart"]["install"][-1] == "--plain-http"
+
+
+def test_a_chart_whose_version_is_taken_is_one_line(
+    remote: FaultyRegistry, chart: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("push", "--chart")
+    capsys.readouterr()
+    (chart / "values.yaml").write_text("a: 2\n")
+    for flags in ([], ["--dry-run"]):
+        assert run("push", "--chart", *flags) == VersionTaken.exit_code == 102
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith(f"error: {remote.host}/{CHART_NAME}:0.1.0 is in the registry with ")
+        assert err.count("\n") == 1
+
+
+def test_a_chart_that_is_none_is_one_line_before_anything_is_asked(
+    remote: FaultyRegistry, chart: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (chart / "Chart.yaml").write_text("apiVersion: v2\nname: demo\nversion: '1'\n")
+    assert run("push", "--chart") == ChartInvalid.exit_code
+    assert capsys.readouterr().err == (
+        "error: chart/Chart.yaml:3: version '1' is not SemVer 2; write it like 0.1.0\n"
+    )
+    assert remote.requests == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        ("--target=base", "--target"),
+        ("--platform=amd64", "--platform"),
+        ("--tag=v1", "--tag"),
+        ("--images=x", "--images"),
+        ("--from-repository=y", "--from-repository"),
+        ("--no-attach", "--no-attach"),
+        ("--no-attach --tag=v1 --target=base", "--target, --tag, --no-attach"),
+    ],
+)
+def test_flags_that_are_for_images_are_refused_with_a_chart(
+    remote: FaultyRegistry,
+    chart: Path,
+    capsys: pytest.CaptureFixture[str],
+    flags: str,
+    named: str,
+) -> None:
+    assert run("push", "--chart", *flags.split()) == OptionInvalid.exit_code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == (
+        f"error: {named}: not with --chart, which pushes no image; leave out --chart, or the "
+        "rest; the chart's tag is its version\n"
+    )
+    assert remote.requests == []
+
+
+@pytest.mark.parametrize(
+    ("place", "expected"),
+    [
+        ("", "no registry is given"),
+        ("ghcr.io", "ghcr.io keeps images below an owner"),
+        ("owner", "registry 'owner' names no host"),
+        ("docker.io/owner", "Docker Hub has no room for docker.io/owner/charts/demo"),
+    ],
+)
+def test_a_chart_needs_a_place_that_can_have_it(
+    chart: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    place: str,
+    expected: str,
+) -> None:
+    monkeypatch.setenv("ACCELERAPP_REGISTRY", place)
+    assert run("push", "--chart") == OptionInvalid.exit_code
+    assert capsys.readouterr().err.startswith(f"error: {expected}")
+
+
+def test_helm_is_told_of_http_where_it_is_spoken_alone(
+    monkeypatch: pytest.MonkeyPatch, chart: Path
+) -> None:
+    def survey(cargo: ChartCargo, _registry: object) -> ChartReport:
+        name, digest = cargo.chart.name, cargo.manifest.descriptor.digest
+        tag = TagMove(cargo.tag, None, digest)
+        place = cargo.repository
+        return ChartReport(name, "0.1.0", place, digest, Fate.WOULD_SEND, tag, ())
+
+    monkeypatch.setattr(shipping, "survey_chart", survey)
+    for request, told in (
+        (PushRequest(registry="r.example/a"), False),
+        (PushRequest(registry="r.example/a", plain_http=True), True),
+        (PushRequest(registry="localhost:5000"), True),
+        (PushRequest(registry="[::1]:5000/a"), True),
+    ):
+        report = shipping.chart(request, Silent(), dry_run=True, environ={})
+        assert report.repository.name.endswith("charts/demo")
+        assert ("--plain-http" in report.install) is told
+
+
+def test_the_chart_is_that_of_the_repository(
+    remote: FaultyRegistry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(commands, "ROOT", tmp_path)
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    make_chart(tmp_path / "deployment" / "helm" / "accelerapp")
+    assert run("push", "--chart") == 0
+    assert set(remote.content) == {CHART_NAME}
