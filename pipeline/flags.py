@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from pipeline.errors import OptionInvalid, nearest
@@ -31,3 +32,17 @@ def parts_of(only: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
     Raises `OptionInvalid` for one that there is not.
     """
     return known_values("only", only, known) or tuple(known)
+
+
+def seconds(flag: str, text: str) -> float:
+    """A flag's seconds. Raises OptionInvalid."""
+    if not re.fullmatch(r"[0-9]{1,5}(\.[0-9]{1,3})?", text) or float(text) == 0:
+        raise OptionInvalid(f"{flag}={text!r} is no time", hint="give seconds, such as 60")
+    return float(text)
+
+
+def count(flag: str, text: str) -> int:
+    """A flag's number of lines. Raises OptionInvalid."""
+    if not re.fullmatch(r"[0-9]{1,6}", text):
+        raise OptionInvalid(f"{flag}={text!r} is no number", hint="give a number of lines")
+    return int(text)

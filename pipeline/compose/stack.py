@@ -299,17 +299,3 @@ def logs(
 
     if streamer(argv, show, env=stack.environ):
         raise _failed("docker compose logs", printed[-1] if printed else "")
-
-
-def seconds(flag: str, text: str) -> float:
-    """A flag's seconds. Raises OptionInvalid."""
-    if not re.fullmatch(r"[0-9]{1,5}(\.[0-9]{1,3})?", text) or float(text) == 0:
-        raise OptionInvalid(f"{flag}={text!r} is no time", hint="give seconds, such as 60")
-    return float(text)
-
-
-def count(flag: str, text: str) -> int:
-    """A flag's number of lines. Raises OptionInvalid."""
-    if not re.fullmatch(r"[0-9]{1,6}", text):
-        raise OptionInvalid(f"{flag}={text!r} is no number", hint="give a number of lines")
-    return int(text)

@@ -73,8 +73,9 @@ def up(
 ) -> None:
     """Start the stack and wait until it is healthy; on failure, say what and why."""
     from pipeline import report
-    from pipeline.compose.stack import Stack, seconds
+    from pipeline.compose.stack import Stack
     from pipeline.compose.stack import up as start
+    from pipeline.flags import seconds
 
     stack = Stack.asked(
         redis=redis, monitoring=monitoring, gpu=gpu, dev=dev, port=port, project=project
@@ -114,8 +115,9 @@ def logs(
     c: Context, service: Any = None, follow: bool = False, tail: str = "", project: str = ""
 ) -> None:
     """Print what the services logged."""
-    from pipeline.compose.stack import Stack, count
+    from pipeline.compose.stack import Stack
     from pipeline.compose.stack import logs as show
+    from pipeline.flags import count
 
     names = tuple(name for given in service or () for name in given.split(","))
     lines = count("--tail", tail) if tail else None
@@ -143,7 +145,7 @@ def smoke(c: Context, timeout: str = "120", json: bool = False) -> None:
     """Bring up a stack of its own, use every part of it, break one, and take it all down."""
     from pipeline import report
     from pipeline.compose.smoke import smoke as use
-    from pipeline.compose.stack import seconds
+    from pipeline.flags import seconds
 
     timeout_s = seconds("--timeout", timeout)
     with report.progress() as progress:

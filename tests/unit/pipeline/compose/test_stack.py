@@ -12,7 +12,7 @@ import pytest
 from pipeline.compose import commands, ports, smoke, stack
 from pipeline.compose.ports import Published, check_free
 from pipeline.compose.smoke import Smoked
-from pipeline.compose.stack import FOLDER, REDIS_URL, Stack, down, logs, seconds, services, up
+from pipeline.compose.stack import FOLDER, REDIS_URL, Stack, down, logs, services, up
 from pipeline.errors import (
     EngineFailed,
     OptionInvalid,
@@ -21,6 +21,7 @@ from pipeline.errors import (
     StackUnhealthy,
     ToolMissing,
 )
+from pipeline.flags import seconds
 from pipeline.process import Completed
 from pipeline.report import Silent
 
