@@ -371,8 +371,29 @@ def _scan_files(
                     document = trivy.report(command(folder), name, runner)
                     if name == REPOSITORY:
                         _check_known(scanner.database, (_PYTHON,), name)
+                    else:
+                        _check_charts(document, folder)
                     seconds = time.monotonic() - begin
                     yield Subject(name, read_results(document, name, licences), seconds, seconds)
+
+
+def _check_charts(document: Mapping[str, Any], folder: Path) -> None:
+    """Raise `NotScanned` for a chart of which Trivy looked at nothing.
+
+    It says nothing of one that it cannot render, and finds nothing in it then.
+    """
+    seen = {
+        str(result.get("Target", ""))
+        for result in document.get("Results") or []
+        if result.get("Type") == "helm"
+    }
+    for chart in sorted(folder.rglob("Chart.yaml")):
+        place = chart.parent.relative_to(folder).as_posix()
+        if not any(target.startswith(f"{place}/") for target in seen):
+            raise NotScanned(
+                f"Trivy looked at nothing in the chart {place}: it could not render it",
+                hint="try 'invoke helm.lint', and 'invoke tools' for Trivy's version",
+            )
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from typing import Any
 
 from pipeline import tools
 from pipeline.errors import NotScanned, OptionInvalid, ToolMissing
+from pipeline.helm.commands import KUBERNETES
 from pipeline.process import Completed, Runner, run
 
 _PROGRAM = tools.program("trivy")
@@ -79,8 +80,12 @@ class Trivy:
 
     def configuration(self, folder: Path) -> tuple[str, ...]:
         """Return the command that checks Dockerfiles, charts and manifests."""
-        # With the checks that came with the program: those do not change under it.
-        return self._command("fs", "--scanners", "misconfig", "--skip-check-update", str(folder))
+        # With the checks that came with the program: those do not change under it.  Charts for a
+        # Kubernetes that they support: Trivy's own default is one of 2020.
+        version = ("--helm-kube-version", KUBERNETES)
+        return self._command(
+            "fs", "--scanners", "misconfig", "--skip-check-update", *version, str(folder)
+        )
 
     def _command(self, kind: str, *rest: str) -> tuple[str, ...]:
         common = ("--quiet", "--format", "json", "--timeout", _TIMEOUT, *_OFFLINE)

@@ -125,6 +125,16 @@ def test_the_project_has_no_misconfiguration_and_no_secret(scan: Scan) -> None:
     assert [s["subject"] for s in report["subjects"]] == ["repository", "configuration", "compose"]
 
 
+PRIVILEGED = """\
+apiVersion: v1
+kind: Pod
+metadata: {name: planted}
+spec:
+  containers:
+    - {name: planted, image: "planted:1", securityContext: {privileged: true}}
+"""
+
+
 @pytest.fixture
 def planted(repository: Checkout, tmp_path: Path, trivy: Path) -> Callable[..., Any]:
     """Return a function: scan a copy of the repository with a file more or another."""
@@ -164,6 +174,18 @@ def planted(repository: Checkout, tmp_path: Path, trivy: Path) -> Callable[..., 
             "FROM scratch\nCOPY a /a\nUSER root\nHEALTHCHECK NONE\n",
             "configuration",
             "DS002 in deployment/docker/Dockerfile.planted:3 (configuration)",
+        ),
+        (
+            "deployment/kubernetes/planted.yaml",
+            PRIVILEGED,
+            "configuration",
+            "in deployment/kubernetes/planted.yaml",
+        ),
+        (
+            "deployment/helm/accelerapp/templates/planted.yaml",
+            PRIVILEGED,
+            "configuration",
+            "in deployment/helm/accelerapp/templates/planted.yaml",
         ),
     ],
 )
@@ -256,3 +278,11 @@ def test_an_image_that_is_not_built(scan: Scan, tmp_path: Path) -> None:
     done = scan("--images", tmp_path, "--target", "production")
     assert done.returncode == 92
     assert "invoke build --target production" in done.stderr
+
+
+def test_a_chart_that_trivy_cannot_render_is_not_scanned(planted: Callable[..., Any]) -> None:
+    done = planted(
+        "deployment/helm/accelerapp/templates/bad.yaml", "{{ nonsense }}", "configuration"
+    )
+    assert done.returncode == 92, done.stdout + done.stderr
+    assert "looked at nothing in the chart deployment/helm/accelerapp" in done.stderr
