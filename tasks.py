@@ -5,6 +5,7 @@ from invoke import Collection
 from pipeline.tasks import (
     compare,
     compose,
+    deploy,
     dockerfile,
     helm,
     images,
@@ -37,6 +38,7 @@ namespace = Collection(
     compose.collection,
     helm.collection,
     kubernetes.collection,
+    deploy.collection,
     monitor.monitor,
     machine.cache,
     machine.doctor,
