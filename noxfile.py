@@ -108,6 +108,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def mutants(session: nox.Session) -> None:
+    """What the tests of the chart do not notice: each line of it is spoiled in turn."""
+    install(session, "chart.txt")
+    session.run("python", "-m", "mutants", *session.posargs)
+
+
+@nox.session
 def soak(session: nox.Session) -> None:
     """The monitor or the service under load for ten minutes: memory and threads stay flat."""
     install(session, "test.txt")

@@ -23,7 +23,7 @@ from pipeline.errors import (
 from pipeline.helm.commands import find_helm
 from pipeline.kubernetes.objects import KubernetesObject
 from pipeline.kubernetes.schemas import OLDEST
-from pipeline.process import Completed, Runner
+from pipeline.process import Completed, Runner, Streamer, stream
 
 TIMEOUT_S = 120.0
 _PLURALS = {
@@ -56,11 +56,24 @@ class Cluster:
     kubectl: str
     place: Place
     runner: Runner
+    streamer: Streamer = stream
 
     @classmethod
     def open(cls, place: Place, runner: Runner) -> Cluster:
         """Return the cluster; raises `ToolMissing` without helm or kubectl."""
         return cls(find_helm(runner), tools.find("kubectl"), place, runner)
+
+    def change(self, words: Sequence[str]) -> None:
+        """Have helm change something; raises what `failure` makes of an error.
+
+        Without a deadline, and with Ctrl-C passed on: a helm that is killed leaves its release
+        pending, one that is interrupted puts its record in order.
+        """
+        argv = (self.helm, *words)
+        printed: list[str] = []
+        code = self.streamer(argv, printed.append)
+        if code:
+            raise failure(Completed(argv, code, "", "\n".join(printed)), self.place)
 
     def ask_kubectl(self, words: Sequence[str], stdin: bytes | None = None) -> Completed:
         """Run kubectl; raises what `failure` makes of an error."""

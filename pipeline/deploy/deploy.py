@@ -12,7 +12,7 @@ from pipeline import commands as project
 from pipeline.deploy import commands, images
 from pipeline.deploy.cluster import Cluster
 from pipeline.deploy.difference import Change, changes, pods_differ
-from pipeline.deploy.ready import explain, not_ready, wait_for
+from pipeline.deploy.ready import explain, going_on, not_ready, wait_for
 from pipeline.deploy.release import (
     COLOUR,
     Colours,
@@ -123,15 +123,16 @@ def deploy(
             request.target.place, request.chart, prepared.values, description="invoke deploy"
         )
         try:
-            cluster.ask_helm(argv)
-        except HelmFailed as error:
-            _take_back(cluster, release, progress, request, before=before)
-            raise error
+            with going_on(request.target):
+                cluster.change(argv)
+        except HelmFailed:
+            _take_back(cluster, release, progress, request)
+            raise
     revision = need_release(cluster).current.number
     waited = wait_for(cluster, request.target, prepared.after, progress, request.timeout_s)
     if not waited.is_ready:
         explain(cluster, waited, progress)
-        back = _take_back(cluster, release, progress, request, before=before)
+        back = _take_back(cluster, release, progress, request)
         raise not_ready(request.target, waited, back)
     return replace(result, revision=revision, states=waited.states, seconds=waited.seconds)
 
@@ -198,8 +199,8 @@ def _prepare(
                 if tag:
                     images.check_tag(built, str(tag), plain_http=request.plain_http)
         values = Values(values.files, (*values.settings, *sets))
-        if colour:
-            notes.append(f"{colour} gets the new image; the traffic stays at {colours.active}")  # type: ignore[union-attr]
+        if colours is not None and colour:
+            notes.append(f"{colour} gets the new image; the traffic stays at {colours.active}")
     if values is not request.values:
         after = rendered(values)
     if colours is not None and colours_of(after) is not None:
@@ -265,8 +266,6 @@ def _take_back(
     release: Release | None,
     progress: Progress,
     request: DeployRequest,
-    *,
-    before: int | None,
 ) -> str:
     """Undo an upgrade; return what is there now, in words."""
     if request.keep_failed:
@@ -276,10 +275,10 @@ def _take_back(
     try:
         if good is None:
             with progress.step("helm uninstall"):
-                cluster.ask_helm(commands.uninstall(place))
+                cluster.change(commands.uninstall(place))
             return "nothing is left of it"
         with progress.step(f"helm rollback to revision {good.number}"):
-            cluster.ask_helm(commands.rollback(place, good.number))
+            cluster.change(commands.rollback(place, good.number))
     except ReleaseMissing:
         return "nothing was made"
     except PipelineError as error:

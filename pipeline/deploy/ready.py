@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 
 from pipeline.deploy.cluster import Cluster
 from pipeline.deploy.release import deployments_of
@@ -25,14 +26,20 @@ def wait_for(
 ) -> Waited:
     """Wait until the Deployments among `objects` are ready, or cannot get there."""
     names = [found.name for found in deployments_of(objects)]
-    try:
+    with going_on(target):
         return wait(cluster, target.selector, names, progress, timeout_s=timeout_s)
+
+
+@contextlib.contextmanager
+def going_on(target: Target) -> Iterator[None]:
+    """Have Ctrl-C say that the cluster goes on without this command."""
+    try:
+        yield
     except KeyboardInterrupt:
-        progress.say(
-            f"interrupted: the cluster goes on; invoke deploy.status --release {target.release} "
+        raise KeyboardInterrupt(
+            f"the cluster goes on; invoke deploy.status --release {target.release} "
             f"--namespace {target.namespace}"
-        )
-        raise
+        ) from None
 
 
 def explain(cluster: Cluster, waited: Waited, progress: Progress) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from pipeline.deploy import commands
 from pipeline.deploy.cluster import Cluster
 from pipeline.deploy.difference import Change, changes
-from pipeline.deploy.ready import TOLD, explain, not_ready, wait_for
+from pipeline.deploy.ready import TOLD, explain, going_on, not_ready, wait_for
 from pipeline.deploy.release import (
     COLOUR,
     Colours,
@@ -92,8 +92,11 @@ def switch(
         raise SwitchRefused(
             f"{wanted} has the traffic already", hint=f"the other is {colours.idle}"
         )
+    scaled = any(found.kind == "HorizontalPodAutoscaler" for found in before)
     with progress.step(f"is {wanted} well") as step:
-        checks = _need_well(cluster, target, wanted, colours.active, allow_fewer=allow_fewer)
+        checks = _need_well(
+            cluster, target, wanted, colours.active, scaled=scaled, allow_fewer=allow_fewer
+        )
         step.note(checks[0])
     values = Values(settings=(f"blueGreen.colour={wanted}",))
     differences = _need_selector_alone(cluster, target, chart, before, wanted)
@@ -104,7 +107,8 @@ def switch(
         argv = commands.upgrade(
             target.place, chart, values, description=f"traffic to {wanted}", reuse=True
         )
-        cluster.ask_helm(argv)
+        with going_on(target):
+            cluster.change(argv)
         found = traffic(cluster, target)
     if found != wanted:
         raise HelmFailed(
@@ -151,8 +155,8 @@ def rollback(
     )
     if dry_run:
         return result
-    with progress.step(f"helm rollback to revision {wanted.number}"):
-        cluster.ask_helm(commands.rollback(target.place, wanted.number))
+    with progress.step(f"helm rollback to revision {wanted.number}"), going_on(target):
+        cluster.change(commands.rollback(target.place, wanted.number))
     waited = wait_for(cluster, target, after, progress, timeout_s)
     if not waited.is_ready:
         explain(cluster, waited, progress)
@@ -199,7 +203,13 @@ def _need_colours(objects: Sequence[KubernetesObject], target: Target) -> Colour
 
 
 def _need_well(
-    cluster: Cluster, target: Target, wanted: str, active: str, *, allow_fewer: bool
+    cluster: Cluster,
+    target: Target,
+    wanted: str,
+    active: str,
+    *,
+    scaled: bool,
+    allow_fewer: bool,
 ) -> tuple[str, ...]:
     """Return what was looked at; raises `SwitchRefused` for the first thing that is not well."""
     by_colour = {
@@ -226,8 +236,12 @@ def _need_well(
     if other is not None and state.ready < other.ready and not allow_fewer:
         raise SwitchRefused(
             f"{wanted} has {state.ready} pods, and {active}, which has the traffic, {other.ready}",
-            hint=f"--set blueGreen.{wanted}.replicas={other.ready} with invoke deploy, or "
-            "--allow-fewer",
+            hint=(
+                "raise autoscaling.minReplicas"
+                if scaled
+                else f"--set blueGreen.{wanted}.replicas={other.ready}"
+            )
+            + " with invoke deploy, or --allow-fewer",
         )
     checks = [f"{state.ready} of {state.wanted} pods ready, {state.image}"]
     pods = cluster.get(("pods",), f"{target.selector},{COMPONENT}={SERVICE},{COLOUR}={wanted}")

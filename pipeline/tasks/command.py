@@ -25,7 +25,8 @@ def task(*, iterable: tuple[str, ...] = (), help: dict[str, str] | None = None) 
     """Return Invoke's task decorator for a thin function.
 
     No automatic short flags: adding an option must not rename another's.  A
-    `PipelineError` ends the command with its message and exit code, Ctrl-C with 130.
+    `PipelineError` ends the command with its message and exit code, Ctrl-C with 130 and what the
+    `KeyboardInterrupt` says of the state that it leaves.
     """
 
     def decorate(function: Callable[..., None]) -> Any:
@@ -43,8 +44,9 @@ def task(*, iterable: tuple[str, ...] = (), help: dict[str, str] | None = None) 
                 # Nothing that a user gives should get here; if it does, one line still says so.
                 text = " ".join(str(error).split())
                 raise Exit(f"error: {type(error).__name__}: {text}", code=1) from error
-            except KeyboardInterrupt:
-                raise Exit("interrupted: the output is as it was", INTERRUPTED) from None
+            except KeyboardInterrupt as interrupt:
+                state = str(interrupt) or "the output is as it was"
+                raise Exit(f"interrupted: {state}", INTERRUPTED) from None
 
         return invoke_task(guarded, auto_shortflags=False, iterable=list(iterable), help=help or {})
 

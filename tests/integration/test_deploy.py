@@ -11,8 +11,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -349,6 +351,21 @@ def test_a_colour_with_fewer_pods_gets_no_traffic_unless_that_is_meant(site: Sit
     assert site.colour() == "green"
 
 
+def test_with_autoscalers_there_are_as_many_pods_as_these_say(site: Site) -> None:
+    installed(site, *COLOURS, "--set", "autoscaling.enabled=true")
+    scale = ["kubectl", "--namespace", NAMESPACE, "scale", "deployment/accelerapp-blue"]
+    subprocess.run(
+        [*scale, "--replicas=4"],
+        env={**os.environ, **site.environment},
+        check=True,
+        capture_output=True,
+    )
+    site.cluster.wait_for(lambda: len(site.pods("blue")) == 4)
+    site.cluster.forget()
+    line = site.refused(109, "green has 2 pods", "deploy.switch")
+    assert "raise autoscaling.minReplicas" in line
+
+
 def test_a_colour_without_pods_gets_no_traffic(site: Site) -> None:
     installed(site, *COLOURS, "--set", "blueGreen.green.replicas=0")
     refuses(site, "green has no pods")
@@ -463,6 +480,38 @@ def test_going_back_without_colours_needs_a_revision(site: Site) -> None:
     assert looked["revision"] is None
     assert site.changes() == []
     assert site.done("deploy.rollback", "--revision", "1")["image"].endswith(":v1")
+
+
+def test_an_interrupted_deploy_leaves_the_old_state_or_the_new(site: Site) -> None:
+    installed(site)
+    slow, started = site.home / "slow-helm", site.home / "started"
+    # Half a second of work between beginning and end, for the signal to come.
+    slow.write_text(
+        f'#!/bin/sh\n[ "$1" = upgrade ] && touch {started} && sleep 0.5\n'
+        f'exec {site.environment["HELM"]} "$@"\n'
+    )
+    slow.chmod(0o755)
+    site.environment["HELM"] = str(slow)
+    argv = [sys.executable, "-m", "invoke", "deploy", "--namespace", NAMESPACE]
+    environ = {**os.environ, **site.environment}
+    with subprocess.Popen(
+        [*argv, "--set", "image.tag=v2"],
+        cwd=ROOT,
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        deadline_s = time.monotonic() + 60
+        while not started.exists() and time.monotonic() < deadline_s:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "interrupted: the cluster goes on; invoke deploy.status" in said
+    assert "Traceback" not in said
+    # Whatever it left, the next one is not in its way.
+    assert site.done("deploy", "--set", "image.tag=v3")["deployments"][0]["image"].endswith(":v3")
 
 
 # What stands in the way.
@@ -624,7 +673,14 @@ def test_the_colour_that_waits_runs_what_was_built(
     installed(site, *COLOURS)
     blue = site.pods("blue")
     flags = ("--image-from", production, "--registry", shop.proxy.address)
-    site.done("deploy", *COLOURS, "--set", "image.repository=x.example/y", *flags[:2], "--unasked")
+    site.done(
+        "deploy",
+        *COLOURS,
+        "--set",
+        "image.repository=x.example/y",
+        *flags[:2],
+        "--no-registry-check",
+    )
     found = site.done("deploy.status")
     images = {one["colour"]: one["image"] for one in found["deployments"]}
     assert images["green"].endswith(f"@{pushed['digest']}")
