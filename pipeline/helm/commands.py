@@ -18,8 +18,7 @@ TIMEOUT_S = 60.0
 _LINTED = re.compile(r"^\[(ERROR|WARNING)\]", re.MULTILINE)
 _BEGINS = ("Error:", "[ERROR]", "[WARNING]", "- ")
 """How a reason begins; what follows in lines of its own belongs to it."""
-_AROUND = ("Use --debug", "==> Linting", "level=")
-_AROUND = ("chart(s) failed", "chart(s) linted")
+_AROUND = ("Use --debug", "level=")
 _HINT = "install Helm 3 or 4: invoke tools.install helm, or name one with HELM"
 
 

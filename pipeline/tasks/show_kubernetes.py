@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 def checked(done: Checked, error: type[PipelineError], *, as_json: bool) -> None:
     """Print what was found; raises `error` for anything that was."""
+    cases = f"{len(done.cases)} {'case' if len(done.cases) == 1 else 'cases'}"
     if as_json:
         print_json(done.to_json())
     else:
@@ -22,10 +23,9 @@ def checked(done: Checked, error: type[PipelineError], *, as_json: bool) -> None
         if not done.findings:
             objects = f", {done.objects} objects" if done.objects else ""
             versions = f", for Kubernetes {', '.join(done.versions)}" if done.versions else ""
-            what = f"{len(done.cases)} {'case' if len(done.cases) == 1 else 'cases'}"
-            print(f"{what}{objects}{versions}: nothing wrong, {done.seconds:.1f} s")
+            print(f"{cases}{objects}{versions}: nothing wrong, {done.seconds:.1f} s")
     if done.findings:
         raise error(
-            f"{counted(done.findings)} in {len(done.cases)} cases",
+            f"{counted(done.findings)} in {cases}",
             hint="correct what is listed above",
         )
