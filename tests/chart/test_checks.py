@@ -110,34 +110,6 @@ def documents(text: str) -> list[str]:
     return sorted(part.strip() for part in re.split(r"^---$", text, flags=re.MULTILINE))
 
 
-def test_notes_say_what_to_do_next(helm: str) -> None:
-    def notes(*words: str) -> str:
-        argv = [helm, "install", "shop", str(CHART), "--dry-run=client", "--namespace", "devices"]
-        done = subprocess.run([*argv, *words], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout.partition("\nNOTES:\n")[2]
-
-    plain = notes()
-    assert "accelerapp 0.1.0 is release shop in namespace devices" in plain
-    assert "port-forward service/shop-accelerapp 8000:8000" in plain
-    assert "helm --namespace devices test shop" in plain
-    assert "ollama" not in plain
-    assert "deploy.switch" not in plain
-    tls = notes("--values", str(CHART / "ci" / "ingress-tls-values.yaml"))
-    assert "https://devices.example.org/" in tls
-    assert "https://api.example.org/v1" in tls
-    assert "port-forward" not in tls
-    host = notes("--values", str(CHART / "ci" / "blue-green-autoscaled-values.yaml"))
-    assert "http://devices.example.org/" in host
-    assert "green has the traffic; blue is at service/shop-accelerapp-preview" in host
-    assert "invoke deploy.switch" in host
-    route = notes("--values", str(CHART / "ci" / "httproute-values.yaml"))
-    assert "behind public, as devices.example.org, *.devices.example.org" in route
-    model = notes("--values", str(CHART / "ci" / "gpu-values.yaml"))
-    assert "exec deployment/shop-accelerapp-ollama -- ollama pull llama3.3:70b" in model
-    assert "helm --namespace" not in notes("--set", "tests.enabled=false")
-
-
 # Trivy.
 
 
