@@ -10,7 +10,16 @@ from typing import Any
 from pipeline.errors import ManifestInvalid
 
 WORKLOADS = frozenset(
-    {"CronJob", "DaemonSet", "Deployment", "Job", "Pod", "ReplicaSet", "StatefulSet"}
+    {
+        "CronJob",
+        "DaemonSet",
+        "Deployment",
+        "Job",
+        "Pod",
+        "ReplicaSet",
+        "ReplicationController",
+        "StatefulSet",
+    }
 )
 LASTING = frozenset({"Deployment", "StatefulSet", "DaemonSet"})
 """Workloads whose containers are meant to run for ever."""
@@ -105,6 +114,28 @@ def selects(selector: Mapping[str, Any], labels: Mapping[str, Any]) -> bool:
     """Whether equality-based labels (`matchLabels`, a Service's selector) fit; an empty selector
     selects nothing here, since nobody here means everything by it."""
     return bool(selector) and all(labels.get(key) == value for key, value in selector.items())
+
+
+def fits(selector: Mapping[str, Any], labels: Mapping[str, Any]) -> bool:
+    """Whether labels fit a LabelSelector (`matchLabels`, `matchExpressions`); an empty one is
+    everything."""
+    if any(labels.get(k) != v for k, v in mapping(selector.get("matchLabels")).items()):
+        return False
+    return all(_expressed(one, labels) for one in items(selector.get("matchExpressions")))
+
+
+def _expressed(expression: Mapping[str, Any], labels: Mapping[str, Any]) -> bool:
+    key, values = str(expression.get("key")), expression.get("values") or []
+    match expression.get("operator"):
+        case "In":
+            return labels.get(key) in values
+        case "NotIn":
+            return labels.get(key) not in values
+        case "Exists":
+            return key in labels
+        case "DoesNotExist":
+            return key not in labels
+    return False
 
 
 def read_objects(text: str, place: str) -> tuple[KubernetesObject, ...]:

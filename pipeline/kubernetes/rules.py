@@ -17,10 +17,12 @@ from pipeline.kubernetes.objects import (
     LASTING,
     KubernetesObject,
     containers,
+    fits,
     items,
     mapping,
     selects,
 )
+from pipeline.kubernetes.quantities import quantity
 from pipeline.settings import Settings
 
 COMPONENT = "app.kubernetes.io/component"
@@ -31,9 +33,14 @@ LABELS = tuple(
 SERVICE, MONITOR = "service", "monitor"
 TARGETS: Mapping[str, str] = {SERVICE: "production", MONITOR: "monitoring", "redis": "redis"}
 """Components that run images of images.toml."""
-_SECRET = re.compile(r"(PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|CREDENTIALS)", re.IGNORECASE)
+SECRET = re.compile(
+    r"(^|_)(PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|CREDENTIALS)(?!_FILE$)($|_)", re.IGNORECASE
+)
+"""Names of variables that hold what nobody may read; a file's path is no such thing."""
+_EVERYWHERE = ("localhost", "kubernetes")
+"""Names without a dot that no release brings."""
+_USUAL_PORTS = {"http": 80, "https": 443, "redis": 6379, "rediss": 6379}
 _GRACE = "ACCELERAPP_SHUTDOWN_GRACE_S"
-_EXCLUSIVE = frozenset({"ReadWriteOnce", "ReadWriteOncePod"})
 
 
 @dataclass(frozen=True)
@@ -99,6 +106,14 @@ def _duplicate(release: Release) -> Found:
         seen.add(key)
 
 
+@_rule("name")
+def _name(release: Release) -> Found:
+    for found in release.of("Service"):
+        # RFC 1035, which is stricter than what other objects may be called.
+        if not re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", found.name):
+            yield found, "is no name of a Service: a letter first, no dots, at most 63 characters"
+
+
 @_rule("namespace")
 def _namespace(release: Release) -> Found:
     namespaces = {found.namespace for found in release.objects if found.kind != "Namespace"}
@@ -131,20 +146,26 @@ def _selector(release: Release) -> Found:
             matching = {n for n, labels in enumerate(pods) if selects(wanted, labels)}
             if len(matching) > 1:
                 yield found, "selects pods of another workload, too"
-        elif found.kind in ("Service", "NetworkPolicy", "PodDisruptionBudget"):
-            wanted = _selector_of(found)
-            if not any(selects(wanted, labels) for labels in pods):
+        elif found.kind in ("NetworkPolicy", "PodDisruptionBudget"):
+            if not any(_covers(found, labels) for labels in pods):
+                yield found, "selects no pod"
+        elif found.kind == "Service":
+            # One without a selector leads to what somebody else says, such as another name.
+            wanted = mapping(found.spec.get("selector"))
+            if wanted and not any(selects(wanted, labels) for labels in pods):
                 yield found, "selects no pod"
     for found in release.of("ServiceMonitor"):
         if not list(_monitored(release, found)):
             yield found, "selects no Service"
 
 
-def _selector_of(found: KubernetesObject) -> Mapping[str, Any]:
-    if found.kind == "Service":
-        return mapping(found.spec.get("selector"))
-    field = "podSelector" if found.kind == "NetworkPolicy" else "selector"
-    return mapping(mapping(found.spec.get(field)).get("matchLabels"))
+def _covers(found: KubernetesObject, labels: Mapping[str, Any]) -> bool:
+    """Whether a NetworkPolicy or a PodDisruptionBudget is about pods with these labels."""
+    if found.kind == "NetworkPolicy":
+        return fits(mapping(found.spec.get("podSelector")), labels)
+    # A budget that does not say is about none, and one that says {} about all.
+    chosen = found.spec.get("selector")
+    return chosen is not None and fits(mapping(chosen), labels)
 
 
 def _monitored(release: Release, monitor: KubernetesObject) -> Iterator[KubernetesObject]:
@@ -153,7 +174,8 @@ def _monitored(release: Release, monitor: KubernetesObject) -> Iterator[Kubernet
 
 
 def _behind(release: Release, service: KubernetesObject) -> list[KubernetesObject]:
-    return [w for w in release.workloads if selects(_selector_of(service), w.pod_labels)]
+    wanted = mapping(service.spec.get("selector"))
+    return [found for found in release.workloads if selects(wanted, found.pod_labels)]
 
 
 # Ports and addresses.
@@ -191,12 +213,46 @@ def _port(release: Release) -> Found:
                 if endpoint.get("port") not in names:
                     yield monitor, f"scrapes port {endpoint.get('port')} of {service.title}"
     for policy in release.of("NetworkPolicy"):
-        selected = [w for w in release.workloads if selects(_selector_of(policy), w.pod_labels)]
-        for rule in items(policy.spec.get("ingress")):
-            for port in items(rule.get("ports")):
-                for workload in selected:
-                    if str(port.get("port")) not in _ports(workload.pod):
-                        yield policy, f"opens port {port.get('port')}, which nothing listens on"
+        yield from _policy_ports(release, policy)
+
+
+def _policy_ports(release: Release, policy: KubernetesObject) -> Found:
+    """Ports that a policy opens to, or lets out to, pods of the release that have none such."""
+    own = [found for found in release.workloads if _covers(policy, found.pod_labels)]
+    for rule in items(policy.spec.get("ingress")):
+        for port in _policy_numbers(rule):
+            for workload in own:
+                if port not in _ports(workload.pod):
+                    yield policy, f"opens port {port}, which nothing listens on"
+    for rule in items(policy.spec.get("egress")):
+        peers = [mapping(peer["podSelector"]) for peer in items(rule.get("to")) if _is_own(peer)]
+        reached = [
+            found
+            for found in release.workloads
+            if any(fits(peer, found.pod_labels) for peer in peers)
+        ]
+        if peers and not reached:
+            yield policy, "lets out to pods that are not there"
+        for port in _policy_numbers(rule):
+            for workload in reached:
+                if port not in _ports(workload.pod):
+                    yield policy, f"lets out to port {port} of {workload.title}, which has none"
+            if peers and not port.isdigit():
+                yield (
+                    policy,
+                    f"lets out to a port by its name, {port}: some networks take numbers only",
+                )
+
+
+def _is_own(peer: Mapping[str, Any]) -> bool:
+    """Whether a policy's peer is pods of the same namespace."""
+    return "podSelector" in peer and "namespaceSelector" not in peer
+
+
+def _policy_numbers(rule: Mapping[str, Any]) -> list[str]:
+    """The ports of a policy's rule, without ranges and without those that are any."""
+    ports = (port for port in items(rule.get("ports")) if "endPort" not in port)
+    return [str(port["port"]) for port in ports if port.get("port") is not None]
 
 
 @_rule("backend")
@@ -242,11 +298,14 @@ def _address(release: Release) -> Found:
             except ValueError:
                 yield workload, f"{variable} is no address: {value}"
                 continue
-            if not host or "." in host or ":" in host:
+            if not host or "." in host or ":" in host or host in _EVERYWHERE:
                 continue  # Not one of this namespace's own names.
+            port = port or _USUAL_PORTS.get(parts.scheme)
             service = release.named("Service", host)
             if service is None:
                 yield workload, f"{variable} leads to Service {host}, which is not there"
+            elif service.spec.get("type") == "ExternalName":
+                continue  # What it leads to has ports that nobody knows here.
             elif port not in {entry.get("port") for entry in items(service.spec.get("ports"))}:
                 yield workload, f"{variable} leads to port {port} of Service {host}"
 
@@ -298,6 +357,13 @@ def _limits(release: Release) -> Found:
                 for name in names:
                     if not mapping(resources.get(kind)).get(name):
                         yield workload, f"{container.get('name')} has no {kind}.{name}"
+            for name, most in mapping(resources.get("limits")).items():
+                asked, limit = (
+                    quantity(mapping(resources.get("requests")).get(name)),
+                    quantity(most),
+                )
+                if asked is not None and limit is not None and asked > limit:
+                    yield workload, f"{container.get('name')} requests more {name} than its limit"
         for volume in items(workload.pod.get("volumes")):
             if "emptyDir" in volume and not mapping(volume["emptyDir"]).get("sizeLimit"):
                 yield workload, f"volume {volume.get('name')} can fill the node: set a sizeLimit"
@@ -337,7 +403,7 @@ def _secret(release: Release) -> Found:
         yield secret, "is in a file that people commit: refer to one that is there already"
     for workload in release.workloads:
         for variable, value in _environment(release, workload):
-            if value and (_SECRET.search(variable) or re.search(r"://[^/@\s]*:[^/@\s]+@", value)):
+            if value and (SECRET.search(variable) or re.search(r"://[^/@\s]*:[^/@\s]+@", value)):
                 yield workload, f"{variable} has a secret in it: take it from a Secret"
 
 
@@ -346,18 +412,27 @@ def _grace(release: Release) -> Found:
     for workload in release.component(SERVICE):
         given = _number(workload.pod, "terminationGracePeriodSeconds", 30)
         for _, container in containers(workload.pod):
-            stop = mapping(mapping(mapping(container.get("lifecycle")).get("preStop")).get("exec"))
-            sleep = re.search(r"sleep\((\d+)\)", " ".join(map(str, stop.get("command") or [])))
-            if container.get("name") == "accelerapp" and sleep is None:
+            drain_s = _drain_s(mapping(mapping(container.get("lifecycle")).get("preStop")))
+            if container.get("name") == "accelerapp" and drain_s is None:
                 yield workload, "gets requests while it stops: drain it with a preStop"
                 continue
             grace = dict(_environment(release, workload)).get(_GRACE, "8")
             if not re.fullmatch(r"\d+(\.\d+)?", grace):
                 yield workload, f"{_GRACE} is no number: {grace}"
                 continue
-            needed = float(sleep[1] if sleep else 0) + float(grace)
+            needed = (drain_s or 0) + float(grace)
             if needed >= given:
                 yield workload, f"is killed after {given:g} s, and may need {needed:g}"
+
+
+def _drain_s(stop: Mapping[str, Any]) -> float | None:
+    """How long a preStop waits: Kubernetes' own `sleep`, or one of Python or a shell."""
+    seconds = mapping(stop.get("sleep")).get("seconds")
+    if seconds is not None:
+        return float(seconds)
+    command = " ".join(map(str, mapping(stop.get("exec")).get("command") or []))
+    found = re.search(r"\bsleep[( ](\d+)", command)
+    return float(found[1]) if found else None
 
 
 # What images.toml says.
@@ -417,7 +492,7 @@ def _volume(release: Release) -> Found:
         if not users:
             yield claim, "is mounted by nothing"
         modes = set(claim.spec.get("accessModes") or [])
-        if not modes <= _EXCLUSIVE:
+        if modes == {"ReadOnlyMany"} or "ReadWriteMany" in modes:
             continue
         pods = sum(_most_pods(release, workload) for workload in users)
         if pods > 1:
@@ -487,7 +562,7 @@ def _autoscaling(release: Release) -> Found:
 @_rule("disruption")
 def _disruption(release: Release) -> Found:
     for budget in release.of("PodDisruptionBudget"):
-        workloads = [w for w in release.workloads if selects(_selector_of(budget), w.pod_labels)]
+        workloads = [w for w in release.workloads if _covers(budget, w.pod_labels)]
         pods = sum(_fewest_pods(release, workload) for workload in workloads)
         least, most = budget.spec.get("minAvailable"), budget.spec.get("maxUnavailable")
         if (least is None) == (most is None):

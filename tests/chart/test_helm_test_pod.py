@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from tests.chart.conftest import NAME, ROOT, Render
 
 
-def run(render: Render, address: str) -> subprocess.CompletedProcess[str]:
+def run(render: Render, address: str, patience_s: int = 0) -> subprocess.CompletedProcess[str]:
     (container,) = render().one("Pod", f"{NAME}-test")["spec"]["containers"]
     program = container["command"][-1]
     return subprocess.run(
         [sys.executable, "-I", "-c", program],
-        env={**os.environ, "SERVICE": address},
+        env={**os.environ, "SERVICE": address, "PATIENCE_S": str(patience_s)},
         capture_output=True,
         text=True,
         timeout=60,
@@ -54,18 +58,25 @@ def service(tmp_path: Path) -> Iterator[str]:
 
 
 @contextmanager
-def answering(status: int, body: bytes) -> Iterator[str]:
+def answering(status: int, body: bytes, after: int = 0, port: int = 0) -> Iterator[str]:
+    """Yield the address of something that answers so, and 503 the first times."""
+    left = itertools.chain([HTTPStatus.SERVICE_UNAVAILABLE] * after, itertools.repeat(status))
+
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(status)
+            self.send_response(next(left))
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
 
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.do_GET()
+
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}"
         server.shutdown()
@@ -80,7 +91,10 @@ def test_it_passes_against_the_service(render: Render, tmp_path: Path) -> None:
 
 
 def test_it_fails_where_nothing_answers(render: Render) -> None:
-    assert run(render, "http://127.0.0.1:9").returncode != 0
+    done = run(render, "http://127.0.0.1:9", patience_s=1)
+    assert done.returncode != 0
+    assert "http://127.0.0.1:9/readyz: " in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_it_fails_for_a_service_that_is_not_ready(render: Render) -> None:
@@ -91,3 +105,34 @@ def test_it_fails_for_a_service_that_is_not_ready(render: Render) -> None:
 def test_it_fails_for_a_service_that_generates_nothing(render: Render) -> None:
     with answering(200, b'{"status": "pass"}') as address:
         assert run(render, address).returncode != 0
+
+
+WELL = b'{"status": "pass", "files": ["a"]}'
+
+
+def test_it_waits_for_a_service_that_is_not_ready_yet(render: Render) -> None:
+    with answering(200, WELL, after=1) as address:
+        done = run(render, address, patience_s=30)
+    assert done.returncode == 0, done.stderr
+    assert "generated: 1 files" in done.stdout
+
+
+def test_without_patience_it_does_not(render: Render) -> None:
+    with answering(200, WELL, after=9) as address:
+        assert run(render, address).returncode != 0
+
+
+def test_it_waits_for_a_service_that_comes_up_after_a_second(render: Render) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    found: list[subprocess.CompletedProcess[str]] = []
+    asking = threading.Thread(
+        target=lambda: found.append(run(render, f"http://127.0.0.1:{port}", patience_s=30))
+    )
+    asking.start()
+    time.sleep(1)
+    with answering(200, WELL, port=port):
+        asking.join(timeout=50)
+    (done,) = found
+    assert done.returncode == 0, done.stderr

@@ -19,6 +19,7 @@ from tests.chart.conftest import NAME, NAMESPACE, RELEASE, ROOT, Render
 from tests.integration.conftest import find_tool
 
 OF = f'namespace="{NAMESPACE}",service="{NAME}"'
+ASKED = 'route!~"/livez|/readyz|/metrics"'
 OF_MONITOR = f'namespace="{NAMESPACE}",service="{NAME}-monitor"'
 
 
@@ -68,11 +69,11 @@ def rules(render: Render, *files: str, **values: Any) -> dict[str, dict[str, Any
 
 EXPRESSIONS = {
     "AccelerappDown": f"sum(up{{{OF}}}) == 0 or absent(up{{{OF}}})",
-    "AccelerappErrors": f'sum(rate(accelerapp_http_requests_total{{{OF},status=~"5.."}}[5m])) / '
-    f"sum(rate(accelerapp_http_requests_total{{{OF}}}[5m])) > 0.01",
+    "AccelerappErrors": "sum(rate(accelerapp_http_requests_total"
+    f'{{{OF},{ASKED},status=~"5.."}}[5m])) / '
+    f"sum(rate(accelerapp_http_requests_total{{{OF},{ASKED}}}[5m])) > 0.01",
     "AccelerappSlow": "histogram_quantile(0.95, sum by (le) "
-    f'(rate(accelerapp_http_request_duration_seconds_bucket{{{OF},route!="/v1/generate"}}[5m]))) '
-    "> 0.25",
+    f"(rate(accelerapp_http_request_duration_seconds_bucket{{{OF},{ASKED}}}[5m]))) > 0.25",
     "AccelerappBusy": f'sum(rate(accelerapp_generations_total{{{OF},result="busy"}}[5m])) > 0',
     "AccelerappRedisDown": f"min(accelerapp_redis_up{{{OF}}}) == 0",
     "AccelerappEventsDropped": f"sum(increase(accelerapp_events_dropped_total{{{OF}}}[15m])) > 0",
@@ -82,6 +83,7 @@ EXPRESSIONS = {
     "AccelerappMonitorDown": f"sum(up{{{OF_MONITOR}}}) == 0 or absent(up{{{OF_MONITOR}}})",
 }
 OF_REDIS = {"AccelerappRedisDown", "AccelerappEventsDropped"}
+ALERTED = {"serviceMonitor__enabled": True, "prometheusRule__enabled": True}
 CRITICAL = {"AccelerappDown", "AccelerappErrors", "AccelerappUnhealthy"}
 
 
@@ -100,7 +102,7 @@ def test_alerts_of_a_release_with_everything(render: Render) -> None:
 
 
 def test_alerts_of_a_release_with_less(render: Render) -> None:
-    found = rules(render, prometheusRule__enabled=True)
+    found = rules(render, **ALERTED)
     assert set(found) == {
         "AccelerappDown",
         "AccelerappErrors",
@@ -125,8 +127,8 @@ def test_alerts_of_a_release_with_less(render: Render) -> None:
 def test_alerts_come_with_what_they_are_about(
     render: Render, values: Any, expected: set[str]
 ) -> None:
-    less = set(rules(render, prometheusRule__enabled=True))
-    assert set(rules(render, prometheusRule__enabled=True, **values)) - less == expected
+    less = set(rules(render, **ALERTED))
+    assert set(rules(render, **ALERTED, **values)) - less == expected
 
 
 class _Silent(Publisher):
@@ -225,13 +227,14 @@ tests:
 """
 
 
-def test_each_alert_fires_when_it_should(render: Render, tmp_path: Path) -> None:
+def firing(render: Render, tmp_path: Path, series: str) -> set[str]:
+    """Return the alerts that fire after 25 minutes of these series."""
     promtool = find_tool("promtool", unchecked="that the alerts fire")
     rule = render("monitoring", prometheusRule__alertLabels={}).one("PrometheusRule")
     yaml, stream = YAML(typ="safe", pure=True), io.StringIO()
     yaml.dump({"groups": rule["spec"]["groups"]}, stream)
     (tmp_path / "rules.yaml").write_text(stream.getvalue(), encoding="utf-8")
-    text = SERIES
+    text = series
     (group,) = rule["spec"]["groups"]
     for alert in group["rules"]:
         text += f"      - {{eval_time: 25m, alertname: {alert['alert']}, exp_alerts: []}}\n"
@@ -243,6 +246,69 @@ def test_each_alert_fires_when_it_should(render: Render, tmp_path: Path) -> None
         text=True,
         check=False,
     )
+    told = done.stdout + done.stderr
+    assert "SUCCESS" in told or "FAILED" in told, told
     # No alert was expected: promtool names each that fires.
-    firing = set(re.findall(r'alertname="(\w+)"', done.stdout + done.stderr))
-    assert firing == set(EXPRESSIONS), done.stdout + done.stderr
+    return set(re.findall(r'alertname="(\w+)"', told))
+
+
+def test_each_alert_fires_when_it_should(render: Render, tmp_path: Path) -> None:
+    assert firing(render, tmp_path, SERIES) == set(EXPRESSIONS)
+
+
+def of_requests(*series: tuple[str, str, int]) -> str:
+    """Return series of a release that is up, whose requests are (route, status, a minute), and as
+    slow as their status is bad."""
+    text = f"""
+evaluation_interval: 1m
+rule_files: [rules.yaml]
+tests:
+  - interval: 1m
+    input_series:
+      - series: 'up{{{OF},pod="a"}}'
+        values: '1x30'
+      - series: 'up{{{OF_MONITOR}}}'
+        values: '1x30'
+"""
+    for route, status, number in series:
+        labels = f'{OF},route="{route}"'
+        quick = number if status == "200" else 0
+        for name, count in (
+            (f'accelerapp_http_requests_total{{{labels},method="GET",status="{status}"}}', number),
+            (f'accelerapp_http_request_duration_seconds_bucket{{{labels},le="0.1"}}', quick),
+            (f'accelerapp_http_request_duration_seconds_bucket{{{labels},le="10"}}', number),
+            (f'accelerapp_http_request_duration_seconds_bucket{{{labels},le="+Inf"}}', number),
+        ):
+            text += f"      - series: '{name}'\n        values: '0+{count}x30'\n"
+    return text + "    alert_rule_test:\n"
+
+
+MANY = [(route, "200", 100_000) for route in ("/livez", "/readyz", "/metrics")]
+
+
+def test_probes_do_not_hide_errors_nor_slowness(render: Render, tmp_path: Path) -> None:
+    """A service that few people ask, each for nothing, is asked by probes all the time."""
+    series = of_requests(*MANY, ("/v1/generate", "500", 60))
+    assert firing(render, tmp_path, series) == {"AccelerappErrors", "AccelerappSlow"}
+
+
+def test_a_probe_that_fails_is_no_error_of_the_answers(render: Render, tmp_path: Path) -> None:
+    series = of_requests(("/readyz", "503", 100_000), ("/v1/generate", "200", 60))
+    assert firing(render, tmp_path, series) == set()
+
+
+def test_answers_with_a_model_may_be_too_slow(render: Render, tmp_path: Path) -> None:
+    # Of what is slow here, nothing is an error of the service.
+    series = of_requests(*MANY, ("/v1/generate", "404", 60))
+    assert firing(render, tmp_path, series) == {"AccelerappSlow"}
+
+
+def test_nothing_fires_where_all_is_well(render: Render, tmp_path: Path) -> None:
+    series = of_requests(*MANY, ("/", "200", 60), ("/v1/generate", "200", 60))
+    assert firing(render, tmp_path, series) == set()
+
+
+def test_the_routes_that_are_left_out_are_ones_that_there_are() -> None:
+    source = (ROOT / "src" / "accelerapp" / "web.py").read_text(encoding="utf-8")
+    for route in ("/livez", "/readyz", "/metrics"):
+        assert f'app.route("{route}", "GET"' in source, route

@@ -16,7 +16,12 @@ RELEASE_PODS = {
         }
     }
 }
-NAMES = {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]}
+# Policies are about the ports of pods: those of OpenShift's DNS are 5353.
+NAMES = {
+    "ports": [
+        {"port": port, "protocol": protocol} for port in (53, 5353) for protocol in ("UDP", "TCP")
+    ]
+}
 
 
 def pods(component: str) -> dict[str, Any]:
@@ -28,7 +33,7 @@ def pods(component: str) -> dict[str, Any]:
     return {"podSelector": {"matchLabels": labels}}
 
 
-def to(component: str, port: str) -> dict[str, Any]:
+def to(component: str, port: int) -> dict[str, Any]:
     return {"ports": [{"port": port, "protocol": "TCP"}], "to": [pods(component)]}
 
 
@@ -42,10 +47,40 @@ def policy(render: Render, component: str, *files: str, **values: Any) -> dict[s
 
 def test_by_default_everybody_asks_and_only_names_are_asked(render: Render) -> None:
     assert policy(render, "service") == {
-        "ingress": [{"ports": [{"port": "http", "protocol": "TCP"}]}],
+        "ingress": [{"ports": [{"port": 8000, "protocol": "TCP"}]}],
         "egress": [NAMES],
     }
-    assert render().names("NetworkPolicy") == [f"{NAME}-service"]
+    assert render().names("NetworkPolicy") == [f"{NAME}-service", f"{NAME}-test"]
+
+
+def test_every_port_is_a_number(render: Render) -> None:
+    """A name stands for another number in another pod, and not every network takes one."""
+    ports = [
+        port["port"]
+        for found in render("monitoring").all("NetworkPolicy")
+        for way in ("ingress", "egress")
+        for rule in found.spec[way]
+        for port in rule["ports"]
+    ]
+    assert len(ports) >= 25
+    assert all(isinstance(port, int) for port in ports), ports
+
+
+def test_the_pod_of_helm_test_asks_the_service_and_nobody_asks_it(render: Render) -> None:
+    for given in ("monitoring", "network-strict"):
+        assert policy(render, "test", given) == {
+            "ingress": [],
+            # The pods' own port, whatever the Service's is.
+            "egress": [NAMES, to("service", 8000)],
+        }
+    assert pods("test")["podSelector"]["matchLabels"].items() <= (
+        render("monitoring").one("Pod", f"{NAME}-test")["metadata"]["labels"].items()
+    )
+
+
+def test_without_that_pod_it_has_no_policy(render: Render) -> None:
+    assert render(tests__enabled=False).names("NetworkPolicy") == [f"{NAME}-service"]
+    assert not render(networkPolicy__enabled=False).all("NetworkPolicy")
 
 
 def test_no_policies_where_they_are_not_wanted(render: Render) -> None:
@@ -55,23 +90,23 @@ def test_no_policies_where_they_are_not_wanted(render: Render) -> None:
 def test_the_service_reaches_what_the_release_has(render: Render) -> None:
     assert policy(render, "service", "monitoring")["egress"] == [
         NAMES,
-        to("ollama", "http"),
-        to("redis", "redis"),
+        to("ollama", 11434),
+        to("redis", 6379),
     ]
 
 
 def test_the_monitor_reaches_the_service_too(render: Render) -> None:
     assert policy(render, "monitor", "monitoring") == {
-        "ingress": [{"ports": [{"port": "http", "protocol": "TCP"}]}],
-        "egress": [NAMES, to("service", "http"), to("ollama", "http"), to("redis", "redis")],
+        "ingress": [{"ports": [{"port": 8080, "protocol": "TCP"}]}],
+        "egress": [NAMES, to("service", 8000), to("ollama", 11434), to("redis", 6379)],
     }
 
 
 def test_only_who_is_named_may_ask_and_the_release_itself(render: Render) -> None:
-    for component in ("service", "monitor"):
+    for component, port in (("service", 8000), ("monitor", 8080)):
         assert policy(render, component, "network-strict")["ingress"] == [
             {
-                "ports": [{"port": "http", "protocol": "TCP"}],
+                "ports": [{"port": port, "protocol": "TCP"}],
                 "from": [
                     RELEASE_PODS,
                     {
@@ -92,7 +127,7 @@ def test_only_who_is_named_may_ask_and_the_release_itself(render: Render) -> Non
 
 
 def test_ollama_and_redis_are_asked_by_service_and_monitor_alone(render: Render) -> None:
-    for component, port in (("ollama", "http"), ("redis", "redis")):
+    for component, port in (("ollama", 11434), ("redis", 6379)):
         assert policy(render, component, "monitoring")["ingress"] == [
             {
                 "ports": [{"port": port, "protocol": "TCP"}],
@@ -151,6 +186,9 @@ def external(render: Render, *files: str, **values: Any) -> list[int]:
         ("llm.example.org", 11434),
         ("llm.example.org:9000", 9000),
         ("http://[2001:db8::1]:9001", 9001),
+        ("https://[2001:db8::1]", 443),
+        ("http://llm.example.org:0100", 100),
+        ("2001:db8::1", 11434),
     ],
 )
 def test_an_ollama_elsewhere_is_reached_at_its_port(render: Render, url: str, port: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Callable
 
@@ -13,7 +14,7 @@ HEAD = f"accelerapp 0.1.0 is release {RELEASE} in namespace {NAMESPACE}.\n"
 HERE = f"""
 From this machine:
   kubectl --namespace {NAMESPACE} port-forward service/{NAME} 8000:8000
-  curl http://127.0.0.1:8000/readyz?verbose
+  curl 'http://127.0.0.1:8000/readyz?verbose'
 """
 TEST = f"""
 Whether it works:
@@ -74,9 +75,28 @@ def test_a_route(notes: Callable[..., str]) -> None:
     assert "It is behind public.\n" in notes("httproute", "httpRoute.hostnames=[]")
 
 
-def test_models_have_to_be_fetched(notes: Callable[..., str]) -> None:
-    model = f"""
-Ollama has no model yet, unless its volume has. Once:
-  kubectl --namespace {NAMESPACE} exec deployment/{NAME}-ollama -- ollama pull llama3.3:70b
+def test_an_ingress_with_a_certificate_for_every_name(notes: Callable[..., str]) -> None:
+    hosts = [{"host": "a.example.org"}, {"host": "b.a.example.org"}, {"host": "example.org"}]
+    sets = {"enabled": True, "hosts": hosts, "tls": [{"hosts": ["*.example.org"]}]}
+    assert (
+        notes("", f"ingress={json.dumps(sets)}")
+        .partition("It is at:\n")[2]
+        .startswith("  https://a.example.org/\n  http://b.a.example.org/\n  http://example.org/\n")
+    )
+
+
+MODEL = f"""
+Ollama has no model yet, unless its volume has.%s Once:
+  kubectl --namespace {NAMESPACE} exec deployment/{NAME}-ollama -- ollama pull %s
 """
-    assert notes("gpu") == HEAD + HERE + model + TEST
+
+
+def test_models_have_to_be_fetched(notes: Callable[..., str]) -> None:
+    assert notes("gpu") == HEAD + HERE + MODEL % ("", "llama3.3:70b") + TEST
+
+
+def test_a_policy_may_keep_them_from_being_fetched(notes: Callable[..., str]) -> None:
+    kept = MODEL % (" networkPolicy.modelDownloads keeps it from fetching one.", "llama3.2:1b")
+    assert kept in notes("air-gapped")
+    # It is the policy that does.
+    assert MODEL % ("", "llama3.2:1b") in notes("air-gapped", "networkPolicy.enabled=false")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from accelerapp.settings import Settings
+from monitoring.settings import Settings as MonitorSettings
 from pipeline.settings import read_settings
 from tests.chart.conftest import NAME, NAMESPACE, RELEASE, ROOT, Render
 
@@ -94,6 +96,36 @@ def test_a_cluster_may_choose_users_and_groups(render: Render) -> None:
         "fsGroupChangePolicy": "Always",
         "seccompProfile": {"type": "RuntimeDefault"},
     }
+
+
+def test_users_and_groups_are_whole_numbers(template: Any, tmp_path: Path) -> None:
+    """As values files have them (a number), and as `--set` does: 1.00066e+09 is no user."""
+    file = tmp_path / "values.yaml"
+    file.write_text("podSecurity: {runAsUser: 1000660000, runAsGroup: 1, fsGroup: 2147483647}\n")
+    done = template(file)
+    assert done.returncode == 0, done.stderr
+    for name, number in (("runAsUser", 1000660000), ("runAsGroup", 1), ("fsGroup", 2147483647)):
+        # Once for the service, once for the pod of helm test.
+        assert re.findall(rf"^ +{name}: (.*)$", done.stdout, re.MULTILINE) == [str(number)] * 2
+
+
+def test_on_ipv6_everything_listens_everywhere(render: Render) -> None:
+    found = render("monitoring", ipv6=True)
+    service = {k: v for k, v in found.environment().items() if isinstance(v, str)}
+    assert service["ACCELERAPP_HOST"] == "::"
+    assert Settings.load(service).host == "::"
+    monitor = found.environment(f"{NAME}-monitor")
+    assert monitor["MONITOR_HOST"] == "::"
+    assert MonitorSettings.load(monitor).host == "::"
+    # Ollama's own way of writing it.
+    assert found.environment(f"{NAME}-ollama")["OLLAMA_HOST"] == "[::]:11434"
+
+
+def test_without_it_everything_listens_on_ipv4(render: Render) -> None:
+    found = render("monitoring")
+    assert found.environment()["ACCELERAPP_HOST"] == "0.0.0.0"
+    assert found.environment(f"{NAME}-monitor")["MONITOR_HOST"] == "0.0.0.0"
+    assert found.environment(f"{NAME}-ollama")["OLLAMA_HOST"] == "0.0.0.0:11434"
 
 
 def test_settings_are_ones_that_the_service_takes(render: Render) -> None:
@@ -200,10 +232,20 @@ def test_probes_ask_what_they_are_for(render: Render) -> None:
 
 
 def test_a_pod_drains_before_it_stops(render: Render) -> None:
-    found = render(drainSeconds=7, terminationGracePeriodSeconds=40)
+    found = render(drainSeconds=7, terminationGracePeriodSeconds=43)
     (command,) = (hook["exec"]["command"] for hook in [found.container()["lifecycle"]["preStop"]])
     assert command == ["/usr/bin/python3", "-I", "-S", "-c", "import time; time.sleep(7)"]
-    assert found.pod()["terminationGracePeriodSeconds"] == 40
+    assert found.pod()["terminationGracePeriodSeconds"] == 43
+
+
+def test_by_default_a_request_with_a_model_is_answered_before_the_pod_ends(
+    render: Render,
+) -> None:
+    found = render()
+    settings = Settings.load(found.environment())
+    assert settings.shutdown_grace_s == 35 > settings.assist_deadline_s
+    assert found.pod()["terminationGracePeriodSeconds"] == 60
+    assert "time.sleep(5)" in found.container()["lifecycle"]["preStop"]["exec"]["command"][-1]
 
 
 def test_what_the_image_says_is_what_the_pod_has(render: Render) -> None:

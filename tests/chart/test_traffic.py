@@ -140,6 +140,16 @@ def test_a_colour_without_an_image_runs_the_release_s(render: Render) -> None:
         assert deployment["spec"]["replicas"] == 3
 
 
+def test_the_image_of_a_colour_may_be_of_another_repository(render: Render) -> None:
+    image = {"repository": "registry.example/a", "digest": DIGEST}
+    found = render(blueGreen={"enabled": True, "colour": "green", "green": {"image": image}})
+    theirs = f"registry.example/a@{DIGEST}"
+    assert found.container(f"{NAME}-green")["image"] == theirs
+    assert found.container(f"{NAME}-blue")["image"].startswith("ghcr.io/accelerapp/accelerapp:")
+    (container,) = found.one("Pod", f"{NAME}-test")["spec"]["containers"]
+    assert container["image"] == theirs
+
+
 def test_a_switch_changes_services_and_nothing_else(render: Render) -> None:
     def objects(colour: str) -> dict[str, Any]:
         found = render("blue-green", blueGreen__colour=colour)
@@ -164,6 +174,21 @@ def test_the_services_of_both_colours_take_no_part_of_a_node(render: Render) -> 
     assert "nodePort" not in preview["ports"][0]
 
 
+def test_a_preview_has_no_address_of_the_traffic_s(render: Render) -> None:
+    """A name for external-dns, such as it is, would be that of both."""
+    found = render(
+        "blue-green",
+        service__annotations={"external-dns.alpha.kubernetes.io/hostname": "a.example.org"},
+        commonAnnotations={"contact": "devices"},
+    )
+    traffic, preview = found.one("Service"), found.one("Service", f"{NAME}-preview")
+    assert traffic["metadata"]["annotations"] == {
+        "contact": "devices",
+        "external-dns.alpha.kubernetes.io/hostname": "a.example.org",
+    }
+    assert preview["metadata"]["annotations"] == {"contact": "devices"}
+
+
 def test_a_preview_is_nobody_s_load_balancer(render: Render) -> None:
     ranges = {"type": "LoadBalancer", "loadBalancerSourceRanges": ["192.0.2.0/24"]}
     found = render("blue-green", service=ranges)
@@ -186,7 +211,10 @@ def test_the_pod_of_helm_test_uses_the_service(render: Render) -> None:
     (container,) = test["spec"]["containers"]
     # The image of the colour that has the traffic.
     assert container["image"] == f"ghcr.io/accelerapp/accelerapp@{DIGEST}"
-    assert container["env"] == [{"name": "SERVICE", "value": f"http://{NAME}:8000"}]
+    assert container["env"] == [
+        {"name": "SERVICE", "value": f"http://{NAME}:8000"},
+        {"name": "PATIENCE_S", "value": "60"},
+    ]
     assert container["command"][:3] == ["/usr/bin/python3", "-I", "-c"]
     assert container["resources"] == {
         "requests": {"cpu": "20m", "memory": "64Mi"},

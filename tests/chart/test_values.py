@@ -9,8 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft7Validator
 from ruamel.yaml import YAML
 
+from accelerapp.settings import Settings, SettingsError
+from monitoring.settings import Settings as MonitorSettings
+from monitoring.settings import SettingsError as MonitorSettingsError
 from pipeline.helm.docs import read_values
 from tests.chart.conftest import CHART, NAMESPACE, RELEASE, case
 
@@ -32,7 +36,7 @@ EVERYTHING = {
     },
 }
 COLOURS = {**EVERYTHING, "blueGreen": {"enabled": True, "colour": "blue"}, "autoscaling": {}}
-ELSEWHERE = {"existingSecret": {"name": "s", "redisUrlKey": "k", "monitorTokenKey": "t"}}
+ELSEWHERE = {"existingSecret": {"name": "s", "redisUrlKey": "k"}}
 # What is changed beside a value, where the value alone changes nothing or does not go with the
 # rest; everything else is looked at in a release that has everything.
 WITH: dict[str, dict[str, Any]] = {
@@ -41,12 +45,17 @@ WITH: dict[str, dict[str, Any]] = {
     "redis.url": {},
     "existingSecret.name": ELSEWHERE,
     "existingSecret.redisUrlKey": ELSEWHERE,
-    "existingSecret.monitorTokenKey": {**ELSEWHERE, "monitor": {"enabled": True}},
+    "existingSecret.monitorTokenKey": {
+        "existingSecret": {"name": "s", "monitorTokenKey": "t"},
+        "monitor": {"enabled": True},
+    },
     "service.nodePort": {"service": {"type": "NodePort"}},
     "service.loadBalancerSourceRanges": {"service": {"type": "LoadBalancer"}},
     "ollama.image.tag": {"ollama": {"enabled": True, "image": {"digest": "", "tag": "v1"}}},
     "ollama.image.digest": {"ollama": {"enabled": True}},
-    "redis.configSecret": {"redis": {"enabled": True}, **ELSEWHERE},
+    "redis.configSecret": {"redis": {"enabled": True, "configSecret": "c"}, **ELSEWHERE},
+    # Alerts are about what is scraped.
+    "serviceMonitor.enabled": {},
     "pdb.minAvailable": {"replicas": 3, "pdb": {"minAvailable": 2}},
     "autoscaling.minReplicas": {"autoscaling": {"enabled": True}, "pdb": {"enabled": False}},
     "ollama.gpu.enabled": {"ollama": {"enabled": True}},
@@ -64,6 +73,9 @@ for _component in ("ollama", "redis"):
     WITH[f"{_component}.persistence.ephemeralSize"] = {
         _component: {"enabled": True, "persistence": {"enabled": False}}
     }
+for _colour in ("blue", "green"):
+    _named = {"enabled": True, "colour": "blue", _colour: {"image": {"tag": "v1"}}}
+    WITH[f"blueGreen.{_colour}.image.repository"] = {**COLOURS, "blueGreen": _named}
 WITH |= {path: COLOURS for path in VALUES if path.startswith("blueGreen.") and path not in WITH}
 TO: dict[str, Any] = {
     "nameOverride": "gadgets",
@@ -127,7 +139,14 @@ TO: dict[str, Any] = {
     "ollama.image.digest": DIGEST,
     "redis.url": "redis://redis.example.org",
     "redis.configSecret": "redis",
-    "terminationGracePeriodSeconds": 40,
+    "terminationGracePeriodSeconds": 50,
+    "resources.requests.memory": "222Mi",
+    "monitor.resources.requests.memory": "99Mi",
+    "redis.resources.requests.memory": "99Mi",
+    "ollama.resources.requests.memory": "3Gi",
+    "ollama.resources.limits.cpu": "5",
+    "ollama.resources.limits.memory": "5Gi",
+    "ollama.extraEnv": [{"name": "A", "value": "b"}],
 }
 
 
@@ -262,24 +281,27 @@ def test_the_schema_has_nothing_that_the_chart_does_not_have() -> None:
                 found = list(paths(child, f"{path}."))
                 yield from found or [path]
 
-    # `global` is helm's own, for charts that have this one below them.
-    assert set(paths(SCHEMA)) == {*VALUES, "global"}
+    # Of charts that have this one below them: what is everybody's, and a condition.
+    assert set(paths(SCHEMA)) == {*VALUES, "global", "enabled"}
+
+
+WHOLE = {
+    "threads": "ACCELERAPP_THREADS",
+    "concurrency": "ACCELERAPP_CONCURRENCY",
+    "maxBodyBytes": "ACCELERAPP_MAX_BODY_BYTES",
+    "assistConcurrency": "ACCELERAPP_ASSIST_CONCURRENCY",
+    "redisMaxLength": "ACCELERAPP_REDIS_MAXLEN",
+}
+SECONDS = {
+    "config.shutdownGraceSeconds": (Settings, "ACCELERAPP_SHUTDOWN_GRACE_S"),
+    "config.assistDeadlineSeconds": (Settings, "ACCELERAPP_ASSIST_DEADLINE_S"),
+    "monitor.probeIntervalSeconds": (MonitorSettings, "MONITOR_PROBE_INTERVAL_S"),
+}
 
 
 def test_settings_have_the_service_s_own_limits() -> None:
     """Who reads `config.threads: 300` in a values file is told by helm, not by a pod."""
-    from accelerapp.settings import Settings, SettingsError
-
-    names = {
-        "threads": "ACCELERAPP_THREADS",
-        "concurrency": "ACCELERAPP_CONCURRENCY",
-        "maxBodyBytes": "ACCELERAPP_MAX_BODY_BYTES",
-        "assistConcurrency": "ACCELERAPP_ASSIST_CONCURRENCY",
-        "redisMaxLength": "ACCELERAPP_REDIS_MAXLEN",
-        "shutdownGraceSeconds": "ACCELERAPP_SHUTDOWN_GRACE_S",
-        "assistDeadlineSeconds": "ACCELERAPP_ASSIST_DEADLINE_S",
-    }
-    for value, variable in names.items():
+    for value, variable in WHOLE.items():
         schema = schema_of(f"config.{value}")
         low, high = schema["minimum"], schema["maximum"]
         for good in (low, high):
@@ -287,6 +309,24 @@ def test_settings_have_the_service_s_own_limits() -> None:
         for bad in (low - 1, high + 1):
             with pytest.raises(SettingsError):
                 Settings.load({variable: str(bad)})
+
+
+@pytest.mark.parametrize("path", SECONDS)
+def test_seconds_have_the_limits_of_who_reads_them(path: str) -> None:
+    program, variable = SECONDS[path]
+    schema = schema_of(path)
+    number = next(one for one in schema["anyOf"] if one["type"] == "number")
+    low, high = number["minimum"], number["maximum"]
+    taken = [low, high, "0.1", "2.5", "99.125", 2.5, 9.125]
+    refused = [low - 0.1, high + 0.5, "2.5555", 2.5555, "2.", ".5", "-1.5", "1e1", "x"]
+    for value in (*taken, *refused):
+        fits = Draft7Validator(schema).is_valid(value)
+        assert fits is (value in taken), value
+        if fits:
+            program.load({variable: str(value)})
+        else:
+            with pytest.raises((SettingsError, MonitorSettingsError)):
+                program.load({variable: str(value)})
 
 
 @pytest.mark.parametrize("name", ["minimal", "production"])

@@ -24,11 +24,18 @@ def test_claims_that_many_pods_mount(render: Render) -> None:
     }
     volumes = {volume["name"]: volume for volume in found.pod()["volumes"]}
     for name, claim in (
-        ("models", "models"),
-        ("cache", f"{NAME}-cache"),
-        ("output", f"{NAME}-output"),
+        # Which nobody can write to, says the claim; so says the mount.
+        ("models", {"claimName": "models", "readOnly": True}),
+        ("cache", {"claimName": f"{NAME}-cache"}),
+        ("output", {"claimName": f"{NAME}-output"}),
     ):
-        assert volumes[name] == {"name": name, "persistentVolumeClaim": {"claimName": claim}}
+        assert volumes[name] == {"name": name, "persistentVolumeClaim": claim}
+
+
+def test_a_claim_that_somebody_can_write_to_is_not_mounted_read_only(render: Render) -> None:
+    models = {"enabled": True, "accessModes": ["ReadWriteMany", "ReadOnlyMany"]}
+    volumes = {v["name"]: v for v in render(persistence__models=models).pod()["volumes"]}
+    assert volumes["models"]["persistentVolumeClaim"] == {"claimName": f"{NAME}-models"}
 
 
 def test_a_claim_of_one_pod(render: Render) -> None:

@@ -20,8 +20,8 @@
 {{- /* What pods are selected by; it cannot change in a deployment that exists.
        Takes (dict "root" $ "component" "…" "colour" "…"). */ -}}
 {{- define "accelerapp.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "accelerapp.name" .root }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/name: {{ include "accelerapp.name" .root | quote }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .component }}
 {{- with .colour }}
 accelerapp/colour: {{ . }}
@@ -30,7 +30,7 @@ accelerapp/colour: {{ . }}
 
 {{- /* A pod's labels. The chart's version is not among them: a new chart with the same image is no
        reason for new pods. Takes what accelerapp.selectorLabels does, and "image" with "target"
-       (see accelerapp.image) where the version is that of an image. */ -}}
+       (see accelerapp.image) where the version is that of an image, and a map "more". */ -}}
 {{- define "accelerapp.podLabels" -}}
 {{- $version := .root.Chart.AppVersion }}
 {{- with .image }}
@@ -38,8 +38,8 @@ accelerapp/colour: {{ . }}
 {{- end }}
 {{- include "accelerapp.selectorLabels" . }}
 app.kubernetes.io/version: {{ $version | trunc 63 | trimAll "-._" | quote }}
-app.kubernetes.io/part-of: {{ include "accelerapp.name" .root }}
-{{- with .root.Values.commonLabels }}
+app.kubernetes.io/part-of: {{ include "accelerapp.name" .root | quote }}
+{{- with mergeOverwrite (dict) .root.Values.commonLabels (.more | default dict) }}
 {{ toYaml . }}
 {{- end }}
 {{- end }}
@@ -52,16 +52,13 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- end }}
 
 {{- /* The metadata of an object. Takes what accelerapp.labels does, "name" or a "suffix" for the
-       usual one, and maps "labels" and "annotations" of its own. */ -}}
+       usual one, and a map "annotations" of its own. */ -}}
 {{- define "accelerapp.metadata" -}}
-name: {{ .name | default (list (include "accelerapp.fullname" .root) .suffix | compact | join "-") }}
-namespace: {{ .root.Release.Namespace }}
+name: {{ .name | default (list (include "accelerapp.fullname" .root) .suffix | compact | join "-") | quote }}
+namespace: {{ .root.Release.Namespace | quote }}
 labels:
   {{- include "accelerapp.labels" . | nindent 2 }}
-  {{- with .labels }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
-{{- with merge (dict) (.annotations | default dict) .root.Values.commonAnnotations }}
+{{- with mergeOverwrite (dict) .root.Values.commonAnnotations (.annotations | default dict) }}
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -88,7 +85,7 @@ annotations:
 {{- with .colour }}
 {{- $own := (get $.root.Values.blueGreen .).image }}
 {{- if or $own.tag $own.digest }}
-{{- $image = dict "repository" $image.repository "tag" $own.tag "digest" $own.digest }}
+{{- $image = dict "repository" ($own.repository | default $image.repository) "tag" $own.tag "digest" $own.digest }}
 {{- end }}
 {{- end }}
 {{- toJson (pick $image "repository" "tag" "digest") }}
@@ -118,20 +115,20 @@ annotations:
 
 {{- /* What every pod has: no token, no root, nothing that the restricted profile forbids. */ -}}
 {{- define "accelerapp.podDefaults" -}}
-serviceAccountName: {{ include "accelerapp.serviceAccountName" . }}
+serviceAccountName: {{ include "accelerapp.serviceAccountName" . | quote }}
 automountServiceAccountToken: false
 enableServiceLinks: false
 {{- with .Values.imagePullSecrets }}
 imagePullSecrets:
   {{- range . }}
-  - name: {{ . }}
+  - name: {{ . | quote }}
   {{- end }}
 {{- end }}
 securityContext:
   runAsNonRoot: true
   {{- range $key, $value := .Values.podSecurity }}
   {{- if not (kindIs "invalid" $value) }}
-  {{ $key }}: {{ $value }}
+  {{ $key }}: {{ kindIs "string" $value | ternary $value ($value | int64) }}
   {{- end }}
   {{- end }}
   seccompProfile:
@@ -193,8 +190,8 @@ redis://{{ include "accelerapp.fullname" . }}-redis:6379/0
 - name: REDIS_URL
   valueFrom:
     secretKeyRef:
-      name: {{ $.Values.existingSecret.name }}
-      key: {{ . }}
+      name: {{ $.Values.existingSecret.name | quote }}
+      key: {{ . | quote }}
 {{- end }}
 {{- with include "accelerapp.redisUrl" . }}
 - name: REDIS_URL
@@ -208,7 +205,10 @@ redis://{{ include "accelerapp.fullname" . }}-redis:6379/0
 - name: {{ .name }}
   {{- if .claim.enabled }}
   persistentVolumeClaim:
-    claimName: {{ .claim.existingClaim | default (printf "%s-%s" (include "accelerapp.fullname" .root) .suffix) }}
+    claimName: {{ .claim.existingClaim | default (printf "%s-%s" (include "accelerapp.fullname" .root) .suffix) | quote }}
+    {{- if include "accelerapp.isReadOnly" .claim }}
+    readOnly: true
+    {{- end }}
   {{- else }}
   emptyDir:
     sizeLimit: {{ .claim.ephemeralSize }}
@@ -221,7 +221,17 @@ redis://{{ include "accelerapp.fullname" . }}-redis:6379/0
     sizeLimit: 16Mi
 {{- end }}
 
-{{- /* Whether one pod, or one node, alone can mount a claim: "true" or "". */ -}}
+{{- /* Whether one pod, or one node, alone can write to a claim: "true" or "". */ -}}
 {{- define "accelerapp.isExclusive" -}}
-{{- if and .enabled (not (has "ReadWriteMany" .accessModes)) (not (has "ReadOnlyMany" .accessModes)) }}true{{ end }}
+{{- if and .enabled (not (has "ReadWriteMany" .accessModes)) (not (include "accelerapp.isReadOnly" .)) }}true{{ end }}
+{{- end }}
+
+{{- /* Whether nobody can write to a claim: "true" or "". */ -}}
+{{- define "accelerapp.isReadOnly" -}}
+{{- if and .enabled (eq (without .accessModes "ReadOnlyMany" | len) 0) }}true{{ end }}
+{{- end }}
+
+{{- /* Of all addresses of a pod; brackets are Ollama's own way of writing one. */ -}}
+{{- define "accelerapp.anyAddress" -}}
+{{- ternary "::" "0.0.0.0" .Values.ipv6 }}
 {{- end }}

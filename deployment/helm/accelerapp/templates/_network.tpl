@@ -1,22 +1,28 @@
-{{- /* Leave to look names up, wherever the cluster's DNS is. */ -}}
+{{- /* Leave to look names up, wherever the cluster's DNS is. Policies are about the ports of pods:
+       OpenShift's listen on 5353. */ -}}
 {{- define "accelerapp.egressToNames" -}}
 - ports:
-    - port: 53
-      protocol: UDP
-    - port: 53
-      protocol: TCP
+    {{- range $port := list 53 5353 }}
+    {{- range $protocol := list "UDP" "TCP" }}
+    - port: {{ $port }}
+      protocol: {{ $protocol }}
+    {{- end }}
+    {{- end }}
 {{- end }}
 
 {{- /* The port of an address. Takes (dict "url" "…" "default" 6379). */ -}}
 {{- define "accelerapp.portOf" -}}
-{{- $url := .url }}
-{{- if contains "://" $url }}
-{{- $authority := (urlParse $url).host }}
-{{- $port := regexFind ":[0-9]+$" $authority | trimPrefix ":" }}
-{{- $port | default (ternary "443" (ternary "80" (toString .default) (hasPrefix "http://" $url)) (hasPrefix "https://" $url)) }}
-{{- else }}
-{{- regexFind ":[0-9]+(/|$)" $url | trimPrefix ":" | trimSuffix "/" | default (toString .default) }}
+{{- $authority := regexReplaceAll "/.*$" (regexReplaceAll "^[a-z]+://" .url "") "" }}
+{{- $port := "" }}
+{{- /* IPv6 without brackets has none. */ -}}
+{{- if not (regexMatch "^[^\\[]*:[^:]*:" $authority) }}
+{{- /* Without zeros before it, by which a number would be octal. */ -}}
+{{- $port = regexReplaceAll "^:0*([0-9])" (regexFind ":[0-9]+$" $authority) "${1}" }}
 {{- end }}
+{{- $usual := toString .default }}
+{{- if hasPrefix "http://" .url }}{{ $usual = "80" }}{{ end }}
+{{- if hasPrefix "https://" .url }}{{ $usual = "443" }}{{ end }}
+{{- $port | default $usual }}
 {{- end }}
 
 {{- /* TCP ports outside of the release that service and monitor need, with commas between. */ -}}
@@ -35,4 +41,10 @@
 {{- $whole := list }}
 {{- range $ports }}{{ $whole = append $whole (int . | toString) }}{{ end }}
 {{- $whole | uniq | join "," }}
+{{- end }}
+
+{{- /* Whether the name in a certificate, which may begin with `*.`, is one for a host: "true" or "".
+       Takes (dict "certificate" "*.example.org" "host" "a.example.org"). */ -}}
+{{- define "accelerapp.isCertified" -}}
+{{- if has .certificate (list .host (printf "*.%s" (splitList "." .host | rest | join "."))) }}true{{ end }}
 {{- end }}

@@ -30,24 +30,19 @@ ACCELERAPP_THREADS: {{ .threads | quote }}
 {{- /* A pod of the service. Takes (dict "root" $ "colour" "…" "image" …). */ -}}
 {{- define "accelerapp.servicePod" -}}
 {{- $values := .root.Values -}}
-{{- $labels := dict "root" .root "component" "service" "colour" .colour "image" .image "target" "production" -}}
+{{- $labels := dict "root" .root "component" "service" "colour" .colour "image" .image "target" "production" "more" $values.podLabels -}}
+{{- /* A changed setting is a new pod. */ -}}
+{{- $checksum := dict "checksum/config" (include "accelerapp.config" .root | sha256sum) -}}
 metadata:
   labels:
     {{- include "accelerapp.podLabels" $labels | nindent 4 }}
-    {{- with $values.podLabels }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
   annotations:
-    # A changed setting is a new pod.
-    checksum/config: {{ include "accelerapp.config" .root | sha256sum }}
-    {{- with merge (dict) $values.podAnnotations $values.commonAnnotations }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
+    {{- toYaml (mergeOverwrite (dict) $values.commonAnnotations $values.podAnnotations $checksum) | nindent 4 }}
 spec:
   {{- include "accelerapp.podDefaults" .root | nindent 2 }}
   terminationGracePeriodSeconds: {{ $values.terminationGracePeriodSeconds }}
   {{- with $values.priorityClassName }}
-  priorityClassName: {{ . }}
+  priorityClassName: {{ . | quote }}
   {{- end }}
   {{- with $values.nodeSelector }}
   nodeSelector:
@@ -76,7 +71,7 @@ spec:
   {{- end }}
   containers:
     - name: accelerapp
-      image: {{ include "accelerapp.image" $labels }}
+      image: {{ include "accelerapp.image" $labels | quote }}
       imagePullPolicy: {{ $values.image.pullPolicy }}
       securityContext:
         {{- include "accelerapp.containerSecurity" . | nindent 8 }}
@@ -86,10 +81,10 @@ spec:
           protocol: TCP
       envFrom:
         - configMapRef:
-            name: {{ include "accelerapp.fullname" .root }}
+            name: {{ include "accelerapp.fullname" .root | quote }}
       env:
         - name: ACCELERAPP_HOST
-          value: 0.0.0.0
+          value: {{ include "accelerapp.anyAddress" .root | quote }}
         {{- range $name, $value := include "accelerapp.numbers" .root | fromYaml }}
         - name: {{ $name }}
           value: {{ $value | quote }}

@@ -161,7 +161,7 @@ def good() -> dict[str, Data]:
             spec={
                 "podSelector": {"matchLabels": selector("service")},
                 "policyTypes": ["Ingress"],
-                "ingress": [{"ports": [{"port": "http", "protocol": "TCP"}]}],
+                "ingress": [{"ports": [{"port": 8000, "protocol": "TCP"}]}],
             },
         ),
         made(

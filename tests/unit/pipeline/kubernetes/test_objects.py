@@ -12,6 +12,7 @@ from pipeline.kubernetes.objects import (
     WORKLOADS,
     KubernetesObject,
     containers,
+    fits,
     items,
     mapping,
     read_objects,
@@ -167,7 +168,7 @@ def test_all_containers_of_a_pod_are_found_with_their_fields() -> None:
 
 
 @pytest.mark.parametrize(
-    ("selector", "fits"),
+    ("selector", "expected"),
     [
         ({"a": "1"}, True),
         ({"a": "1", "b": "2"}, True),
@@ -176,5 +177,46 @@ def test_all_containers_of_a_pod_are_found_with_their_fields() -> None:
         ({}, False),
     ],
 )
-def test_a_selector_fits_when_all_of_it_does(selector: dict[str, str], fits: bool) -> None:
-    assert selects(selector, {"a": "1", "b": "2"}) is fits
+def test_a_selector_fits_when_all_of_it_does(selector: dict[str, str], expected: bool) -> None:
+    assert selects(selector, {"a": "1", "b": "2"}) is expected
+
+
+def expression(key: str, operator: str, *values: str) -> dict[str, Any]:
+    return {"key": key, "operator": operator, **({"values": list(values)} if values else {})}
+
+
+@pytest.mark.parametrize(
+    ("labels", "expressions", "expected"),
+    [
+        ({}, [], True),
+        ({"a": "1"}, [], True),
+        ({"a": "2"}, [], False),
+        ({"c": "3"}, [], False),
+        ({}, [expression("a", "In", "0", "1")], True),
+        ({}, [expression("a", "In", "2")], False),
+        ({}, [expression("c", "In", "1")], False),
+        ({}, [expression("a", "NotIn", "2")], True),
+        ({}, [expression("a", "NotIn", "2", "1")], False),
+        # Who has no such label has none of its values.
+        ({}, [expression("c", "NotIn", "1")], True),
+        ({}, [expression("b", "Exists")], True),
+        ({}, [expression("c", "Exists")], False),
+        ({}, [expression("c", "DoesNotExist")], True),
+        ({}, [expression("b", "DoesNotExist")], False),
+        ({}, [expression("a", "Near", "1")], False),
+        ({"a": "1"}, [expression("b", "Exists"), expression("a", "In", "1")], True),
+        ({"a": "1"}, [expression("b", "Exists"), expression("c", "Exists")], False),
+        ({"a": "2"}, [expression("b", "Exists")], False),
+    ],
+)
+def test_labels_fit_a_selector_when_they_fit_all_of_it(
+    labels: dict[str, str], expressions: list[dict[str, Any]], expected: bool
+) -> None:
+    selector = {"matchLabels": labels, "matchExpressions": expressions}
+    assert fits(selector, {"a": "1", "b": "2"}) is expected
+
+
+@pytest.mark.parametrize("selector", [{}, {"matchLabels": None}, {"matchExpressions": []}])
+def test_an_empty_selector_fits_everything(selector: dict[str, Any]) -> None:
+    assert fits(selector, {"a": "1"})
+    assert fits(selector, {})

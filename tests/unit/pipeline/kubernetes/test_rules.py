@@ -108,6 +108,16 @@ def test_nothing_is_no_release() -> None:
 
 
 SELECTOR = "spec.selector.matchLabels"
+SECRETS = (
+    "MONITOR_TOKEN",
+    "API_TOKEN",
+    "TOKEN",
+    "db_password",
+    "APIKEY",
+    "AWS_SECRET",
+    "A_SECRET_B",
+)
+SECRETS += ("CREDENTIALS_X",)
 HPA = "HorizontalPodAutoscaler/shop"
 PDB = "PodDisruptionBudget/shop"
 PVC = "PersistentVolumeClaim/shop-redis"
@@ -119,6 +129,35 @@ TWIN = deployment("twin", "service", pod(container("twin", "http", 8000)))
 SECRET = made("v1", "Secret", "own", "service", stringData={"a": "b"})
 COMPONENT = "app.kubernetes.io/component"
 NO_CONFIG = without("ConfigMap/shop")
+SOMEWHERE_ELSE = {"key": COMPONENT, "operator": "NotIn", "values": ["service"]}
+HERE = {**SOMEWHERE_ELSE, "operator": "In"}
+
+
+def of_before() -> Data:
+    """A workload of the kind that was there before Deployments, with a token."""
+    data = deployment("old", "old", pod(container("old", "http", 1)))
+    data |= {"apiVersion": "v1", "kind": "ReplicationController"}
+    data["spec"]["selector"] = selector("old")
+    drop(data, "spec.template.spec.automountServiceAccountToken")
+    return data
+
+
+def lets_out(peer: Data | None, *ports: Data) -> Plant:
+    """Let the service's pods out to a peer, or anywhere, at some ports."""
+    rule: Data = {"ports": list(ports), **({} if peer is None else {"to": [peer]})}
+    return setting(POLICY, "spec.egress", [rule])
+
+
+def pods(component: str) -> Data:
+    return {"podSelector": {"matchLabels": selector(component)}}
+
+
+def named(name: str) -> Plant:
+    return adding(
+        made("v1", "Service", name, "other", spec={"ports": [{"port": 80}]}), f"Service/{name}"
+    )
+
+
 PLANTED: list[tuple[str, str, Plant, str]] = [
     # rule, place, what is planted, what is said
     (
@@ -161,9 +200,20 @@ PLANTED: list[tuple[str, str, Plant, str]] = [
         setting("Service/shop-redis", "spec.selector", selector("other")),
         "selects no pod",
     ),
-    ("selector", "Service/shop-redis", without("Service/shop-redis", "spec.selector"), "no pod"),
-    ("selector", POLICY, setting(POLICY, "spec.podSelector", {}), "selects no pod"),
+    (
+        "selector",
+        POLICY,
+        setting(POLICY, "spec.podSelector.matchLabels", selector("other")),
+        "selects no pod",
+    ),
+    (
+        "selector",
+        POLICY,
+        setting(POLICY, "spec.podSelector.matchExpressions", [SOMEWHERE_ELSE]),
+        "selects no pod",
+    ),
     ("selector", PDB, setting(PDB, SELECTOR, selector("other")), "selects no pod"),
+    ("selector", PDB, without(PDB, "spec.selector"), "selects no pod"),
     ("selector", SCRAPE, setting(SCRAPE, SELECTOR, selector("other")), "selects no Service"),
     (
         "port",
@@ -206,6 +256,39 @@ PLANTED: list[tuple[str, str, Plant, str]] = [
         POLICY,
         setting(POLICY, "spec.ingress.0.ports.0.port", 8001),
         "opens port 8001, which nothing listens on",
+    ),
+    (
+        "port",
+        POLICY,
+        setting(POLICY, "spec.podSelector", {}),
+        "opens port 8000, which nothing listens on",
+    ),
+    ("port", POLICY, lets_out(pods("gone")), "lets out to pods that are not there"),
+    ("port", POLICY, lets_out(pods("gone"), {"port": 1}), "lets out to pods that are not there"),
+    (
+        "port",
+        POLICY,
+        lets_out(pods("redis"), {"port": 6379}, {"port": 6380}),
+        "lets out to port 6380 of Deployment shop-redis, which has none",
+    ),
+    (
+        "port",
+        POLICY,
+        lets_out(
+            {"podSelector": {"matchExpressions": [{"key": COMPONENT, "operator": "Exists"}]}},
+            {"port": 8080},
+        ),
+        "lets out to port 8080 of Deployment shop, which has none",
+    ),
+    (
+        "port",
+        POLICY,
+        lets_out(pods("redis"), {"port": "redis"}),
+        "lets out to a port by its name, redis: some networks take numbers only",
+    ),
+    *(
+        ("name", f"Service/{name}", named(name), "is no name of a Service")
+        for name in ("1st-x", "my.app", "-x", "x-", "X", "x" * 64)
     ),
     (
         "backend",
@@ -251,7 +334,10 @@ PLANTED: list[tuple[str, str, Plant, str]] = [
         setting("ConfigMap/shop", "data.URL", "http://shop:8000"),
         "URL leads to port 8000 of Service shop",
     ),
-    ("address", MONITOR, variable(MONITOR, "A", "http://shop"), "A leads to port None of"),
+    ("address", MONITOR, variable(MONITOR, "A", "https://shop"), "A leads to port 443 of"),
+    ("address", MONITOR, variable(MONITOR, "A", "redis://shop/0"), "A leads to port 6379 of"),
+    ("address", MONITOR, variable(MONITOR, "A", "rediss://shop/0"), "A leads to port 6379 of"),
+    ("address", MONITOR, variable(MONITOR, "A", "amqp://shop"), "A leads to port None of"),
     (
         "probe",
         MONITOR,
@@ -287,6 +373,20 @@ PLANTED: list[tuple[str, str, Plant, str]] = [
             f"monitor has no {kind}.{name}",
         )
         for kind, name in (("requests", "cpu"), ("requests", "memory"), ("limits", "memory"))
+    ),
+    *(
+        (
+            "limits",
+            MONITOR,
+            setting(MONITOR, f"{WEB}.resources", {"requests": requests, "limits": limits}),
+            f"monitor requests more {name} than its limit",
+        )
+        for name, requests, limits in (
+            ("cpu", {"cpu": 2, "memory": "1Mi"}, {"cpu": 1, "memory": "1Mi"}),
+            ("cpu", {"cpu": "1500m", "memory": "1Mi"}, {"cpu": 1, "memory": "1Mi"}),
+            ("memory", {"cpu": 1, "memory": "1Gi"}, {"memory": "256Mi"}),
+            ("memory", {"cpu": 1, "memory": "1Gi"}, {"memory": "1G"}),
+        )
     ),
     ("limits", SHOP, init(resources={"requests": {"cpu": 1, "memory": 1}}), "first has no limits"),
     (
@@ -333,6 +433,12 @@ PLANTED: list[tuple[str, str, Plant, str]] = [
     ),
     (
         "hardened",
+        "ReplicationController/old",
+        lambda release: release.update({"ReplicationController/old": of_before()}),
+        "ReplicationController old: has a token of the cluster",
+    ),
+    (
+        "hardened",
         "ServiceAccount/shop",
         without("ServiceAccount/shop", "automountServiceAccountToken"),
         "hands out tokens",
@@ -340,7 +446,7 @@ PLANTED: list[tuple[str, str, Plant, str]] = [
     ("secret", "Secret/own", adding(SECRET), "is in a file that people commit"),
     *(
         ("secret", MONITOR, variable(MONITOR, name, "hunter2"), f"{name} has a secret in it")
-        for name in ("MONITOR_TOKEN", "db_password", "APIKEY", "AWS_SECRET", "CREDENTIALS_X")
+        for name in SECRETS
     ),
     (
         "secret",
@@ -380,6 +486,25 @@ PLANTED: list[tuple[str, str, Plant, str]] = [
         SHOP,
         both(NO_CONFIG, setting(SHOP, f"{POD}.terminationGracePeriodSeconds", 12)),
         "is killed after 12 s, and may need 13",
+    ),
+    *(
+        (
+            "grace",
+            SHOP,
+            setting(SHOP, f"{WEB}.lifecycle.preStop", stop),
+            "is killed after 30 s, and may need 30",
+        )
+        for stop in (
+            {"sleep": {"seconds": 22}},
+            {"exec": {"command": ["sleep", "22"]}},
+            {"exec": {"command": ["sh", "-c", "sleep 22; true"]}},
+        )
+    ),
+    (
+        "grace",
+        SHOP,
+        setting(SHOP, f"{WEB}.lifecycle.preStop", {"exec": {"command": ["true"]}}),
+        "drain it with a preStop",
     ),
     (
         "grace",
@@ -428,6 +553,15 @@ PLANTED: list[tuple[str, str, Plant, str]] = [
         PVC,
         setting(REDIS, "spec.replicas", 2),
         "is ReadWriteOnce, and 2 pods mount it",
+    ),
+    (
+        "volume",
+        PVC,
+        both(
+            setting(REDIS, "spec.replicas", 2),
+            setting(PVC, "spec.accessModes", ["ReadWriteOnce", "ReadOnlyMany"]),
+        ),
+        "is ReadOnlyMany, ReadWriteOnce, and 2 pods mount it",
     ),
     (
         "volume",
@@ -565,7 +699,7 @@ def test_every_rule_has_a_planted_mistake() -> None:
 
 
 ALONE = {"duplicate", "labels", "port", "backend", "address", "probe", "limits", "image"}
-ALONE |= {"hardened", "grace", "autoscaling"}
+ALONE |= {"hardened", "grace", "autoscaling", "name"}
 
 
 @pytest.mark.parametrize(
@@ -606,6 +740,12 @@ JOB = made(
 )
 
 
+OUTSIDE = made(
+    *("v1", "Service", "outside", "other"),
+    spec={"type": "ExternalName", "externalName": "redis.example.org"},
+)
+
+
 def nowhere(release: dict[str, Data]) -> None:
     for data in release.values():
         data["metadata"].pop("namespace", None)
@@ -622,6 +762,57 @@ RIGHT: dict[str, Plant] = {
         SHOP, f"{WEB}.livenessProbe", {"exec": {"command": ["true"]}}
     ),
     "a backend by number": setting(INGRESS, f"{BACKEND}.port", {"number": 80}),
+    "a Service of another name": adding(OUTSIDE),
+    "a Service for addresses that somebody else says": without(
+        "Service/shop-redis", "spec.selector"
+    ),
+    "a name of 63 characters": named("x" * 63),
+    "a policy for everybody": both(
+        setting(POLICY, "spec.podSelector", {}), without(POLICY, "spec.ingress")
+    ),
+    "a policy by an expression": setting(POLICY, "spec.podSelector", {"matchExpressions": [HERE]}),
+    "a budget for everybody": setting(PDB, "spec.selector", {}),
+    "a policy's port by name": setting(POLICY, "spec.ingress.0.ports.0.port", "http"),
+    "a policy for every port": setting(POLICY, "spec.ingress.0.ports", [{"protocol": "TCP"}]),
+    "a policy for a range of ports": setting(
+        POLICY, "spec.ingress.0.ports", [{"port": 1, "endPort": 9000}]
+    ),
+    "a way out to pods": lets_out(pods("redis"), {"port": 6379}),
+    "a way out to every port of pods": lets_out(pods("redis")),
+    "a way out to a range of ports": lets_out(pods("redis"), {"port": 1, "endPort": 9000}),
+    "a way out to anywhere": lets_out(None, {"port": 53}),
+    "a way out to another namespace": lets_out(
+        {**pods("gone"), "namespaceSelector": {}}, {"port": "dns"}
+    ),
+    "a way out to a network": lets_out({"ipBlock": {"cidr": "192.0.2.0/24"}}, {"port": 1}),
+    "an address of the pod itself": variable(MONITOR, "A", "http://localhost:9"),
+    "an address of the cluster": variable(MONITOR, "A", "https://kubernetes"),
+    "the port that http has": variable(MONITOR, "A", "http://shop/x"),
+    "the port that redis has": variable(MONITOR, "A", "redis://shop-redis/0"),
+    "an address behind another name": both(
+        adding(OUTSIDE), variable(MONITOR, "A", "http://outside:8123")
+    ),
+    "no secret but a number": variable(MONITOR, "MAX_TOKENS", "4096"),
+    "no secret but where one is": variable(MONITOR, "MONITOR_TOKEN_FILE", "/run/token"),
+    "no secret but a name": variable(MONITOR, "TOKENIZER", "cl100k"),
+    "no secret but a word with one in it": variable(MONITOR, "PHOTOKEN", "x"),
+    "a drain by Kubernetes itself": setting(
+        SHOP, f"{WEB}.lifecycle.preStop", {"sleep": {"seconds": 21}}
+    ),
+    "a drain by a program": setting(
+        SHOP, f"{WEB}.lifecycle.preStop", {"exec": {"command": ["sleep", "21"]}}
+    ),
+    "no drain before a moment": setting(
+        SHOP, f"{WEB}.lifecycle.preStop", {"sleep": {"seconds": 0}}
+    ),
+    "a request as large as its limit": setting(
+        MONITOR,
+        f"{WEB}.resources",
+        {
+            "requests": {"cpu": "1000m", "memory": "1024Mi"},
+            "limits": {"cpu": 1, "memory": "1Gi"},
+        },
+    ),
     "an address elsewhere": variable(MONITOR, "A", "http://gone.other.svc:1"),
     "an address by number": variable(MONITOR, "A", "http://[::1]:1"),
     "a variable that is none": variable(MONITOR, "A", "shop:8000"),
