@@ -442,13 +442,13 @@ class ReleaseBusy(PipelineError):
 
 
 class RolloutFailed(PipelineError):
-    """A release whose pods do not get ready; each reason is printed, and the old ones are back."""
+    """A release whose pods do not get ready; each reason is printed, and what became of it."""
 
     exit_code = 108
 
 
 class SwitchRefused(PipelineError):
-    """A colour that must not get the traffic: not there, not ready, not healthy."""
+    """Traffic that must not be moved: to what is not there, not ready, not healthy, or at once."""
 
     exit_code = 109
 

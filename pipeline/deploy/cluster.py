@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+import signal
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +24,7 @@ from pipeline.errors import (
     ReleaseMissing,
 )
 from pipeline.helm.commands import find_helm
-from pipeline.kubernetes.objects import KubernetesObject
+from pipeline.kubernetes.objects import KubernetesObject, mapping
 from pipeline.kubernetes.schemas import OLDEST
 from pipeline.process import Completed, Runner, Streamer, stream
 
@@ -37,12 +40,16 @@ _PLURALS = {
     "Pod": ("", "pods"),
     "PodDisruptionBudget": ("policy", "poddisruptionbudgets"),
     "PrometheusRule": ("monitoring.coreos.com", "prometheusrules"),
+    "ReplicaSet": ("apps", "replicasets"),
     "Secret": ("", "secrets"),
     "Service": ("", "services"),
     "ServiceAccount": ("", "serviceaccounts"),
     "ServiceMonitor": ("monitoring.coreos.com", "servicemonitors"),
 }
-_WRITES = ("create", "patch", "delete")
+_WRITES = ("get", "create", "patch")
+_RECORDS = ("get", "list", "create", "update", "delete")
+"""What helm does with its own history, which is in Secrets."""
+_WATCHED = ("Deployment", "Pod", "ReplicaSet", "Service")
 _ENFORCED = {
     f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "audit", "warn")
 }
@@ -63,11 +70,11 @@ class Cluster:
         """Return the cluster; raises `ToolMissing` without helm or kubectl."""
         return cls(find_helm(runner), tools.find("kubectl"), place, runner)
 
-    def change(self, words: Sequence[str]) -> None:
-        """Have helm change something; raises what `failure` makes of an error.
+    def upgrade(self, words: Sequence[str]) -> None:
+        """Have helm install or upgrade; raises what `failure` makes of an error.
 
-        Without a deadline, and with Ctrl-C passed on: a helm that is killed leaves its release
-        pending, one that is interrupted puts its record in order.
+        Ctrl-C is passed on: an upgrade that is interrupted puts helm's record in order, one that
+        is killed would leave the release pending.
         """
         argv = (self.helm, *words)
         printed: list[str] = []
@@ -75,9 +82,18 @@ class Cluster:
         if code:
             raise failure(Completed(argv, code, "", "\n".join(printed)), self.place)
 
+    def finish(self, words: Sequence[str]) -> None:
+        """Have helm roll back or uninstall, to its end: neither survives Ctrl-C in order."""
+        with _undisturbed():
+            self.upgrade(words)
+
     def ask_kubectl(self, words: Sequence[str], stdin: bytes | None = None) -> Completed:
         """Run kubectl; raises what `failure` makes of an error."""
         return self._asked((self.kubectl, *words), stdin)
+
+    def try_kubectl(self, words: Sequence[str]) -> Completed:
+        """Run kubectl, and leave what it says to the caller."""
+        return self.runner((self.kubectl, *words), timeout_s=TIMEOUT_S)
 
     def ask_helm(self, words: Sequence[str]) -> Completed:
         """Run helm; raises what `failure` makes of an error."""
@@ -94,16 +110,18 @@ class Cluster:
             raise failure(done, self.place)
         return done
 
-    def get(self, kinds: Sequence[str], selector: str = "") -> list[dict[str, Any]]:
+    def get(
+        self, kinds: Sequence[str], selector: str = "", fields: str = ""
+    ) -> list[dict[str, Any]]:
         """Return the objects of some kinds in the namespace."""
-        done = self.ask_kubectl(commands.get(self.place, kinds, selector))
-        found = json.loads(done.stdout)
+        done = self.ask_kubectl(commands.get(self.place, kinds, selector, fields))
+        found = document(done)
         return list(found.get("items", [found] if found.get("kind") else []))
 
     def version(self) -> str:
         """Return the version, such as `1.36.0`; raises `ClusterUnavailable` for an old one."""
         done = self.ask_kubectl(commands.raw(self.place, "/version"))
-        given = str(json.loads(done.stdout).get("gitVersion", ""))
+        given = str(mapping(document(done)).get("gitVersion", ""))
         found = re.match(r"v?(\d+)\.(\d+)(\.\d+)?", given)
         if found is None:
             raise ClusterUnavailable(
@@ -116,8 +134,8 @@ class Cluster:
             )
         return found[0].removeprefix("v")
 
-    def need_namespace(self, *, create: bool) -> bool:
-        """Return whether the namespace had to be made; raises `NamespaceMissing`.
+    def has_namespace(self) -> bool:
+        """Return whether the namespace is there.
 
         Who may not look at namespaces is told by what comes next.
         """
@@ -125,28 +143,40 @@ class Cluster:
         try:
             self.ask_kubectl(self.place.kubectl("get", "namespace", name, "--output", "name"))
         except ClusterDenied:
-            return False
-        except NamespaceMissing:
-            if not create:
-                raise
-            self.make_namespace()
             return True
-        return False
+        except NamespaceMissing:
+            return False
+        return True
 
     def make_namespace(self) -> None:
         """Make the namespace, with the restricted profile enforced."""
-        document = {
+        wanted = {
             "apiVersion": "v1",
             "kind": "Namespace",
             "metadata": {"name": self.place.namespace, "labels": _ENFORCED},
         }
-        self.ask_kubectl(commands.create(self.place), json.dumps(document).encode())
+        self.ask_kubectl(commands.create(self.place), json.dumps(wanted).encode())
 
-    def need_permissions(self, objects: Iterable[KubernetesObject]) -> None:
-        """Raise `ClusterDenied` with all that this user may not do and a release needs."""
-        kinds = {_PLURALS[found.kind] for found in objects if found.kind in _PLURALS}
-        kinds |= {_PLURALS["Secret"]}  # helm's own history
-        asked = [(verb, *kind) for kind in sorted(kinds) for verb in _WRITES]
+    def need_permissions(
+        self,
+        before: Iterable[KubernetesObject],
+        after: Iterable[KubernetesObject],
+    ) -> None:
+        """Raise `ClusterDenied` with all that this user may not do and a change needs.
+
+        That is to read and write what is there `after`, to delete what is there only `before`
+        or only `after`, since a change may have to be taken back, helm's own records, and to see
+        what becomes of pods.
+        """
+        old, new = (
+            {_PLURALS[found.kind] for found in some if found.kind in _PLURALS}
+            for some in (before, after)
+        )
+        needed = {(verb, *_PLURALS["Secret"]) for verb in _RECORDS}
+        needed |= {("list", *_PLURALS[kind]) for kind in _WATCHED}
+        needed |= {(verb, *kind) for kind in new for verb in _WRITES}
+        needed |= {("delete", *kind) for kind in old ^ new}
+        asked = sorted(needed, key=lambda one: (one[1], one[2], one[0]))
         reviews = [
             {
                 "apiVersion": "authorization.k8s.io/v1",
@@ -162,11 +192,11 @@ class Cluster:
             }
             for verb, group, resource in asked
         ]
-        document = {"apiVersion": "v1", "kind": "List", "items": reviews}
+        listed = {"apiVersion": "v1", "kind": "List", "items": reviews}
         done = self.ask_kubectl(
-            commands.create(self.place, "--validate=false"), json.dumps(document).encode()
+            commands.create(self.place, "--validate=false"), json.dumps(listed).encode()
         )
-        answers = _documents(done.stdout)
+        answers = _documents(done)
         denied = [
             f"{verb} {resource}"
             for (verb, _, resource), answer in zip(asked, answers, strict=True)
@@ -179,17 +209,49 @@ class Cluster:
             )
 
 
-def _documents(text: str) -> list[dict[str, Any]]:
+def document(done: Completed) -> Any:
+    """Return what a command prints as JSON; raises `ClusterUnavailable` for anything else."""
+    try:
+        return json.loads(done.stdout)
+    except ValueError:
+        raise _no_json(done.stdout) from None
+
+
+def _no_json(text: str) -> ClusterUnavailable:
+    shown = " ".join(text.split())[:60]
+    return ClusterUnavailable(
+        f"what answers is no Kubernetes API server: {shown!r}",
+        hint="is there a proxy, or a login page, before it?",
+    )
+
+
+def _documents(done: Completed) -> list[dict[str, Any]]:
     """Return the objects that `kubectl create --output json` prints: a List, or one by one."""
-    decoder, at = json.JSONDecoder(), 0
+    text, decoder, at = done.stdout, json.JSONDecoder(), 0
     found: list[dict[str, Any]] = []
     while at < len(text):
         if text[at].isspace():
             at += 1
             continue
-        document, at = decoder.raw_decode(text, at)
-        found += document["items"] if document.get("kind") == "List" else [document]
+        try:
+            one, at = decoder.raw_decode(text, at)
+        except ValueError:
+            raise _no_json(text) from None
+        found += one["items"] if one.get("kind") == "List" else [one]
     return found
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Take no notice of Ctrl-C for a while; it is for the main thread alone to decide."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 # What helm and kubectl say, as errors of ours.
@@ -210,7 +272,9 @@ _UNKNOWN_USER = re.compile(
     r"\bUnauthorized\b|must be logged in|to provide credentials|certificate.*(expired|unknown)",
     re.I,
 )
-_DENIED = re.compile(r"\bforbidden\b", re.IGNORECASE)
+_DENIED = re.compile(r'User "[^"]*" cannot |\(Forbidden\): (?!.*(exceeded quota|PodSecurity))')
+_POLICY = re.compile(r"\bforbidden\b|denied the request|admission webhook", re.IGNORECASE)
+"""What a quota, Pod Security or an admission policy says: nobody's permission mends it."""
 _NO_NAMESPACE = re.compile(r'namespaces "([^"]+)" not found', re.IGNORECASE)
 _NO_KIND = re.compile(r'no matches for kind "(\w+)" in version "([^"]+)"')
 _BUSY = re.compile(r"another operation .* is in progress", re.IGNORECASE)
@@ -218,7 +282,7 @@ _NO_RELEASE = re.compile(
     r"release: not found|release not loaded|has no \d+ version|no revision", re.I
 )
 _OPTIONAL = {
-    "ServiceMonitor": "serviceMonitor.enabled=false",
+    "ServiceMonitor": "serviceMonitor.enabled=false,prometheusRule.enabled=false",
     "PrometheusRule": "prometheusRule.enabled=false",
     "HTTPRoute": "httpRoute.enabled=false",
 }
@@ -233,7 +297,7 @@ def failure(done: Completed, place: Place) -> PipelineError:
         return ClusterUnavailable(
             f"there is no context '{name}'", hint="see 'kubectl config get-contexts'"
         )
-    if _NO_CONFIG.search(text):
+    if _NO_CONFIG.search(said):
         return ClusterUnavailable(
             f"no cluster is configured: {said}", hint="set KUBECONFIG, or name one with --context"
         )
@@ -248,7 +312,11 @@ def failure(done: Completed, place: Place) -> PipelineError:
         )
     if _DENIED.search(text):
         return ClusterDenied(said, hint="ask whoever runs the cluster for a role that may")
-    if _AWAY.search(text):
+    if _POLICY.search(said):
+        return HelmFailed(
+            f"the cluster's own rules refuse it: {said}", hint="see quota and admission policies"
+        )
+    if _AWAY.search(said):
         return ClusterUnavailable(
             f"the cluster does not answer: {said}", hint="is it up? try 'kubectl version'"
         )
@@ -257,7 +325,7 @@ def failure(done: Completed, place: Place) -> PipelineError:
     if _NO_RELEASE.search(text):
         return ReleaseMissing(
             f"there is no such release in namespace {place.namespace}: {said}",
-            hint=f"helm list --all --namespace {place.namespace}",
+            hint=f"helm list --namespace {place.namespace}",
         )
     if found := _NO_KIND.search(text):
         off = _OPTIONAL.get(found[1])

@@ -37,17 +37,14 @@ class Place:
         return (*words, "--namespace", self.namespace, *context)
 
 
-def upgrade(
-    place: Place, chart: Path, values: Values, *, description: str, reuse: bool = False
-) -> tuple[str, ...]:
-    """Install, or upgrade what is there. `reuse` keeps the release's own values."""
-    kept = ("--reuse-values",) if reuse else ("--reset-values",)
+def upgrade(place: Place, chart: Path, values: Values, *, description: str) -> tuple[str, ...]:
+    """Install, or upgrade what is there; the values are all that there are."""
     return place.helm(
         "upgrade",
         "--install",
         place.release,
         str(chart),
-        *kept,
+        "--reset-values",
         "--description",
         description,
         *values.argv,
@@ -71,13 +68,18 @@ def given_values(place: Place) -> tuple[str, ...]:
     return place.helm("get", "values", place.release, "--output", "json")
 
 
-def manifest(place: Place) -> tuple[str, ...]:
-    return place.helm("get", "manifest", place.release)
+def manifest(place: Place, revision: int | None = None) -> tuple[str, ...]:
+    """The objects of a revision, by default of the newest, whatever became of it."""
+    which = () if revision is None else ("--revision", str(revision))
+    return place.helm("get", "manifest", place.release, *which)
 
 
-def get(place: Place, kinds: Sequence[str], selector: str = "") -> tuple[str, ...]:
+def get(
+    place: Place, kinds: Sequence[str], selector: str = "", fields: str = ""
+) -> tuple[str, ...]:
     chosen = ("--selector", selector) if selector else ()
-    return place.kubectl("get", ",".join(kinds), *chosen, "--output", "json")
+    fitting = ("--field-selector", fields) if fields else ()
+    return place.kubectl("get", ",".join(kinds), *chosen, *fitting, "--output", "json")
 
 
 def raw(place: Place, path: str) -> tuple[str, ...]:

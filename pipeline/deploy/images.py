@@ -69,8 +69,7 @@ def built_images(
     if given:
         repository = shipping.destination(settings, given, environ)
     else:
-        named = given_value(Values((chart / VALUES, *values.files), values.settings), _REPOSITORY)
-        repository = Repository.parse(str(named or ""))
+        repository = Repository.parse(str(value_of(values, chart, _REPOSITORY) or ""))
     return BuiltImages(folder, repository, bool(given), digests)
 
 
@@ -100,6 +99,11 @@ def check_tag(built: BuiltImages, tag: str, *, plain_http: bool) -> None:
         )
 
 
+def value_of(values: Values, chart: Path, path: str) -> Any:
+    """Return what values give for a path, or else the chart's own values."""
+    return given_value(Values((chart / VALUES, *values.files), values.settings), path)
+
+
 def given_value(values: Values, path: str) -> Any:
     """Return what values files and settings give for a path such as `image.tag`; None for nothing.
 
@@ -126,12 +130,21 @@ def given_value(values: Values, path: str) -> Any:
     return found
 
 
-def settings_for(built: BuiltImages, used: Sequence[str], colour: str | None) -> tuple[str, ...]:
-    """Return the `--set` of what was built: of a colour alone, where one is named.
+def settings_for(
+    built: BuiltImages, used: Sequence[str], colour: str | None, *, clear_colours: bool = False
+) -> tuple[str, ...]:
+    """Return the strings that run what was built: in a colour alone, where one is named.
 
-    `used` are the targets that the release runs.  Raises `OptionInvalid` for one that is not built.
+    `used` are the targets that the release runs; `clear_colours` takes the images of colours
+    away, so that both run that of the release.  Raises `OptionInvalid` for one that is not built.
     """
     found = []
+    if clear_colours:
+        found += [
+            f"blueGreen.{one}.image.{key}="
+            for one in ("blue", "green")
+            for key in ("repository", "tag", "digest")
+        ]
     for target in used:
         if target not in built.digests:
             raise OptionInvalid(
@@ -142,8 +155,6 @@ def settings_for(built: BuiltImages, used: Sequence[str], colour: str | None) ->
         if target == PRODUCTION and colour:
             value = f"blueGreen.{colour}.image"
         found += [f"{value}.digest={built.digests[target]}", f"{value}.tag="]
-        if built.is_chosen and not (target == PRODUCTION and colour):
+        if built.is_chosen or (target == PRODUCTION and colour):
             found.append(f"{value}.repository={built.repository}")
-    if built.is_chosen and colour:
-        found.append(f"{_REPOSITORY}={built.repository}")
     return tuple(found)

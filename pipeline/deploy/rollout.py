@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -127,12 +128,13 @@ def _state(
     spec, status = mapping(deployment.get("spec")), mapping(deployment.get("status"))
     metadata = mapping(deployment.get("metadata"))
     own_sets = [one for one in sets if _owned(one, deployment)]
-    own_pods = [pod for pod in pods if any(_owned(pod, one) for one in own_sets)]
+    newest = max(own_sets, key=_set_revision, default=None)
+    new_pods = [] if newest is None else [pod for pod in pods if _owned(pod, newest)]
     template = mapping(mapping(spec.get("template")).get("spec"))
     image = next((str(one.get("image", "")) for one in items(template.get("containers"))), "")
     wanted = int(spec.get("replicas", 1))
-    # A pod that is told to end troubles nobody.
-    lasting = [pod for pod in own_pods if not mapping(pod["metadata"]).get("deletionTimestamp")]
+    # Pods of older versions may well be in trouble: that may be why there is a newer one.
+    lasting = [pod for pod in new_pods if not _is_over(pod)]
     troubles = [trouble for pod in lasting for trouble in _pod_troubles(pod, events)]
     troubles += _own_troubles(deployment, any_pods=bool(troubles))
     return State(
@@ -141,7 +143,7 @@ def _state(
         wanted=wanted,
         updated=int(status.get("updatedReplicas", 0)),
         ready=int(status.get("readyReplicas", 0)),
-        new_ready=_new_ready(own_sets, own_pods),
+        new_ready=sum(map(_is_ready, new_pods)),
         available=int(status.get("availableReplicas", 0)),
         total=int(status.get("replicas", 0)),
         is_current=int(status.get("observedGeneration", 0)) >= int(metadata.get("generation", 0)),
@@ -150,12 +152,12 @@ def _state(
     )
 
 
-def _new_ready(sets: Sequence[Mapping[str, Any]], pods: Sequence[Mapping[str, Any]]) -> int:
-    """How many pods of the newest ReplicaSet are ready."""
-    if not sets:
-        return 0
-    newest = max(sets, key=_set_revision)
-    return sum(_is_ready(pod) for pod in pods if _owned(pod, newest))
+def _is_over(pod: Mapping[str, Any]) -> bool:
+    """Whether a pod has come to its end, or was told to: it troubles nobody."""
+    phase = mapping(pod.get("status")).get("phase")
+    return phase in ("Failed", "Succeeded") or bool(
+        mapping(pod.get("metadata")).get("deletionTimestamp")
+    )
 
 
 def _set_revision(data: Mapping[str, Any]) -> int:
@@ -237,7 +239,7 @@ def _ended(ended: Mapping[str, Any]) -> str:
 def _events(cluster: Cluster) -> dict[str, Mapping[str, Any]]:
     """Return the last warning about each pod; none where this user may not read events."""
     try:
-        found = cluster.get(("events",))
+        found = cluster.get(("events",), fields="type=Warning")
     except ClusterDenied:
         return {}
     warnings = [one for one in found if one.get("type") == "Warning"]
@@ -293,7 +295,7 @@ def wait(
                 away = 0
             except (ClusterUnavailable, HelmFailed):
                 away += 1
-                if away >= _AWAY:
+                if away >= _AWAY or now_s - begin_s >= timeout_s:
                     raise
                 sleep(POLL_S)
                 continue
@@ -334,18 +336,37 @@ def last_words(cluster: Cluster, trouble: Trouble) -> list[str]:
     return done.stdout.splitlines()[-_LOG_LINES:]
 
 
-def pod_health(cluster: Cluster, pod: str, path: str) -> tuple[bool, str]:
-    """Ask a pod itself, through the cluster, and return whether it is well and what it says.
+class Health(enum.Enum):
+    """What came of asking a pod."""
 
-    Raises `ClusterDenied` for a user who may not.
-    """
+    GOOD = "good"
+    BAD = "bad"
+    UNASKED = "unasked"
+    """This user may not."""
+    UNREACHED = "unreached"
+    """The cluster itself does not get to the pod."""
+
+
+def running_pods(cluster: Cluster, selector: str) -> list[str]:
+    """Return the names of the pods that a selector names, without those that are over."""
+    return [_name(pod) for pod in cluster.get(("pods",), selector) if not _is_over(pod)]
+
+
+def pod_health(cluster: Cluster, pod: str, path: str) -> tuple[Health, str]:
+    """Ask a pod itself, through the cluster, and return how it is and what it says."""
     where = f"/api/v1/namespaces/{cluster.place.namespace}/pods/http:{pod}:8000/proxy{path}"
-    try:
-        done = cluster.ask_kubectl(commands.raw(cluster.place, where))
-    except (HelmFailed, ClusterUnavailable) as error:
-        return False, error.message
+    done = cluster.try_kubectl(commands.raw(cluster.place, where))
+    said = _line(done.stderr) or done.reason
+    if not done.ok:
+        if 'cannot get resource "pods/proxy"' in said:
+            return Health.UNASKED, "this user may not (pods/proxy)"
+        if "error trying to reach service" in said or "Unable to connect" in said:
+            return Health.UNREACHED, said
+        # What the pod itself answers is told by kubectl as if the cluster said it.
+        return Health.BAD, said.removeprefix("Error from server ").removeprefix("error: ")
     try:
         status = str(mapping(json.loads(done.stdout)).get("status", ""))
     except ValueError:
-        return False, f"answers {_line(done.stdout)[:80]!r}"
-    return status in ("pass", "warn"), status or "no status"
+        return Health.BAD, f"it answers {_line(done.stdout)[:80]!r}"
+    good = status in ("pass", "warn")
+    return (Health.GOOD if good else Health.BAD), status or "no status"

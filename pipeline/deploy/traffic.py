@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,22 +20,23 @@ from pipeline.deploy.release import (
     Release,
     Revision,
     colours_of,
-    deployments_of,
     given_values,
-    image_of,
-    live_manifest,
+    live_colours,
+    manifest_of,
+    need_deployed,
     need_release,
     need_rest,
     objects_of,
-    service_of,
+    other_colour,
+    service_image,
 )
-from pipeline.deploy.rollout import pod_health, states
+from pipeline.deploy.rollout import Health, pod_health, running_pods, states
 from pipeline.deploy.status import traffic
 from pipeline.deploy.target import Target
-from pipeline.errors import ClusterDenied, HelmFailed, ReleaseMissing, SwitchRefused
+from pipeline.errors import HelmFailed, PipelineError, ReleaseMissing, SwitchRefused
 from pipeline.helm.commands import Values
 from pipeline.helm.render import render
-from pipeline.kubernetes.objects import KubernetesObject, mapping
+from pipeline.kubernetes.objects import KubernetesObject
 from pipeline.kubernetes.rules import COMPONENT, SERVICE
 from pipeline.process import Runner, run
 from pipeline.report import Progress
@@ -67,13 +69,23 @@ class Switched:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What a colour has to be before it gets the traffic."""
+
+    allow_fewer: bool = False
+    """Even with fewer pods than the other one has."""
+    ask_pods: bool = True
+    """Whether pods are asked for /readyz, through the cluster."""
+
+
 def switch(
     target: Target,
     chart: Path,
     progress: Progress,
     *,
     to: str = "",
-    allow_fewer: bool = False,
+    gate: Gate | None = None,
     dry_run: bool = False,
     runner: Runner = run,
 ) -> Switched:
@@ -85,36 +97,53 @@ def switch(
     cluster = Cluster.open(target.place, runner)
     release = need_release(cluster)
     need_rest(cluster, release)
-    before = objects_of(live_manifest(cluster))
-    colours = _need_colours(before, target)
+    colours = _need_colours(cluster, target)
     wanted = to or colours.idle
     if wanted == colours.active:
         raise SwitchRefused(
             f"{wanted} has the traffic already", hint=f"the other is {colours.idle}"
         )
-    scaled = any(found.kind == "HorizontalPodAutoscaler" for found in before)
-    with progress.step(f"is {wanted} well") as step:
-        checks = _need_well(
-            cluster, target, wanted, colours.active, scaled=scaled, allow_fewer=allow_fewer
-        )
-        step.note(checks[0])
-    values = Values(settings=(f"blueGreen.colour={wanted}",))
-    differences = _need_selector_alone(cluster, target, chart, before, wanted)
-    result = Switched(target, wanted, None, colours.images[wanted], differences, checks)
-    if dry_run:
-        return result
-    with progress.step(f"traffic to {wanted}"):
-        argv = commands.upgrade(
-            target.place, chart, values, description=f"traffic to {wanted}", reuse=True
-        )
-        with going_on(target):
-            cluster.change(argv)
-        found = traffic(cluster, target)
-    if found != wanted:
-        raise HelmFailed(
-            f"the Service selects {found or 'no colour'}, not {wanted}", hint="invoke deploy.status"
-        )
-    return replace(result, revision=need_release(cluster).current.number)
+    before = manifest_of(cluster)
+    checks = _gate(cluster, target, wanted, before, gate or Gate(), progress)
+    with _values(cluster, wanted) as values:
+        differences = _need_selector_alone(cluster, target, chart, before, values, wanted)
+        result = Switched(target, wanted, None, colours.images[wanted], differences, checks)
+        if dry_run:
+            return result
+        cluster.need_permissions(before, before)
+        argv = commands.upgrade(target.place, chart, values, description=f"traffic to {wanted}")
+        with progress.step(f"traffic to {wanted}"), going_on(target):
+            revision = _move(cluster, target, wanted, release, argv)
+    return replace(result, revision=revision)
+
+
+def _move(
+    cluster: Cluster, target: Target, wanted: str, release: Release, argv: Sequence[str]
+) -> int:
+    """Have helm move the traffic; where that fails, bring back what was there."""
+    try:
+        cluster.upgrade(argv)
+        revision = need_deployed(cluster, release.current.number)
+        if (found := traffic(cluster, target)) != wanted:
+            raise HelmFailed(f"the Service selects {found or 'no colour'}, not {wanted}")
+    except PipelineError as error:
+        back = _undo(cluster, target, release)
+        raise type(error)(error.message, hint="; ".join(filter(None, (back, error.hint)))) from None
+    return revision
+
+
+def _undo(cluster: Cluster, target: Target, release: Release) -> str:
+    """Bring back the revision before a change that failed; say where the traffic is now."""
+    said, good = [], release.applied
+    try:
+        if good is not None and need_release(cluster).current != release.current:
+            cluster.finish(commands.rollback(target.place, good.number))
+            said.append(f"revision {good.number} is back")
+    except PipelineError as error:
+        said.append(f"going back failed, too: {error.message}")
+    with contextlib.suppress(PipelineError):
+        said.append(f"{traffic(cluster, target) or 'no colour'} has the traffic")
+    return ", ".join(said)
 
 
 def rollback(
@@ -123,6 +152,7 @@ def rollback(
     progress: Progress,
     *,
     revision: int | None = None,
+    gate: Gate | None = None,
     timeout_s: float = 300.0,
     dry_run: bool = False,
     runner: Runner = run,
@@ -135,51 +165,104 @@ def rollback(
     """
     cluster = Cluster.open(target.place, runner)
     release = need_release(cluster)
-    before = objects_of(live_manifest(cluster))
-    colours = colours_of(before)
+    need_rest(cluster, release, to_go_back=True)
+    before = manifest_of(cluster)
+    colours = live_colours(cluster, target) or colours_of(before)
     if colours is not None and revision is None and not release.current.is_pending:
-        if colours.images["blue"] == colours.images["green"]:
-            raise SwitchRefused(
-                f"{colours.idle} runs the same image as {colours.active}: {colours.images['blue']}",
-                hint="there is nothing to go back to; an older revision: --revision N",
-            )
-        return switch(target, chart, progress, dry_run=dry_run, runner=runner)
-    wanted = _revision(release, revision, target)
-    done = cluster.ask_helm((*commands.manifest(target.place), "--revision", str(wanted.number)))
-    after = objects_of(done.stdout)
-    active = colours_of(after)
-    image = next((image_of(one) for one in deployments_of(after)), "")
-    checks = (f"revision {wanted.number} was {wanted.status}: {wanted.description}",)
+        proven = _proven(cluster, release, colours)
+        if colours_of(proven[1]) is not None and _only_selectors(changes(before, proven[1])):
+            # What helm remembers is all that is wanted: no chart is needed to bring it back.
+            wanted, after = proven
+        else:
+            return switch(target, chart, progress, gate=gate, dry_run=dry_run, runner=runner)
+    else:
+        wanted = _revision(cluster, release, revision, before, target)
+        after = manifest_of(cluster, wanted.number)
+    then = colours_of(after)
+    checks: tuple[str, ...] = (
+        f"revision {wanted.number} was {wanted.status}: {wanted.description}",
+    )
+    if then is not None and colours is not None and then.active != colours.active:
+        _need_image(then, colours, wanted)
+        checks += _gate(cluster, target, then.active, before, gate or Gate(), progress)
     result = Switched(
-        target, active.active if active else "", None, image, changes(before, after), checks
+        target,
+        then.active if then else "",
+        None,
+        service_image(after),
+        changes(before, after),
+        checks,
     )
     if dry_run:
         return result
-    with progress.step(f"helm rollback to revision {wanted.number}"), going_on(target):
-        cluster.change(commands.rollback(target.place, wanted.number))
-    waited = wait_for(cluster, target, after, progress, timeout_s)
+    cluster.need_permissions(before, after)
+    with going_on(target):
+        with progress.step(f"helm rollback to revision {wanted.number}"):
+            cluster.finish(commands.rollback(target.place, wanted.number))
+            now = need_deployed(cluster, release.current.number)
+        waited = wait_for(cluster, target, after, progress, timeout_s)
     if not waited.is_ready:
         explain(cluster, waited, progress)
         raise not_ready(target, waited, "look at it with 'invoke deploy.status'")
-    return replace(result, revision=need_release(cluster).current.number)
+    return replace(result, revision=now)
 
 
-def _revision(release: Release, number: int | None, target: Target) -> Revision:
+def _proven(
+    cluster: Cluster, release: Release, colours: Colours
+) -> tuple[Revision, tuple[KubernetesObject, ...]]:
+    """Return the newest revision in which the colour that waits had the traffic, with the image
+    that it runs now; raises `SwitchRefused` for one that never had it."""
+    image = colours.images[colours.idle]
+    if image == colours.images[colours.active]:
+        raise SwitchRefused(
+            f"{colours.idle} runs the same image as {colours.active}: {image}",
+            hint="there is nothing to go back to; an older revision: --revision N",
+        )
+    for one in reversed(release.revisions[:-1]):
+        if not one.was_applied:
+            continue
+        objects = manifest_of(cluster, one.number)
+        found = colours_of(objects)
+        if found and found.active == colours.idle and found.images[found.active] == image:
+            return one, objects
+    raise SwitchRefused(
+        f"{colours.idle} runs {image}, which never had the traffic: that would be going forward",
+        hint="'invoke deploy.switch' if you mean that; an older revision: --revision N",
+    )
+
+
+def _need_image(then: Colours, live: Colours, wanted: Revision) -> None:
+    """Raise `SwitchRefused` for a revision whose colour with the traffic runs something else
+    now: the traffic would be there before its pods are."""
+    image = then.images[then.active]
+    if live.images[then.active] != image:
+        raise SwitchRefused(
+            f"revision {wanted.number} gives the traffic to {then.active} with {image}, and "
+            f"{then.active} runs {live.images[then.active]}",
+            hint=f"deploy {image} to the colour that waits, then invoke deploy.switch",
+        )
+
+
+def _revision(
+    cluster: Cluster,
+    release: Release,
+    number: int | None,
+    before: Sequence[KubernetesObject],
+    target: Target,
+) -> Revision:
     if number is None:
-        # Of a pending release the last good one is what is there; of a good one, that before.
-        pending = release.current.is_pending or not release.current.was_well
-        found = release.last_well if pending else release.before()
-        if found is None:
-            raise SwitchRefused(
-                f"release {release.name} has no revision before {release.current.number} that was "
-                "ever deployed",
-                hint="there is nothing to go back to: "
-                f"helm uninstall {release.name} --namespace {target.namespace}",
-            )
-        return found
+        for one in _ways_back(release):
+            if changes(before, manifest_of(cluster, one.number)) or _needs_record(release):
+                return one
+        raise SwitchRefused(
+            f"release {release.name} has no other revision before {release.current.number} that "
+            "was ever deployed",
+            hint="there is nothing to go back to: "
+            f"helm uninstall {release.name} --namespace {target.namespace}",
+        )
     for one in release.revisions:
         if one.number == number:
-            if not one.was_well:
+            if not one.was_applied:
                 raise SwitchRefused(
                     f"revision {number} is {one.status}: {one.description}",
                     hint="choose one that was deployed: "
@@ -192,8 +275,20 @@ def _revision(release: Release, number: int | None, target: Target) -> Revision:
     )
 
 
-def _need_colours(objects: Sequence[KubernetesObject], target: Target) -> Colours:
-    colours = colours_of(objects)
+def _needs_record(release: Release) -> bool:
+    """Whether helm's own record has to be put in order, whatever the objects are."""
+    return release.current.is_pending or not release.current.was_applied
+
+
+def _ways_back(release: Release) -> Iterator[Revision]:
+    """Yield what to go back to: of what was cut off, or failed, first what was there before."""
+    if _needs_record(release) and release.applied is not None:
+        yield release.applied
+    yield from release.before()
+
+
+def _need_colours(cluster: Cluster, target: Target) -> Colours:
+    colours = live_colours(cluster, target)
     if colours is None:
         raise SwitchRefused(
             f"release {target.release} has one deployment, not two colours",
@@ -202,16 +297,29 @@ def _need_colours(objects: Sequence[KubernetesObject], target: Target) -> Colour
     return colours
 
 
-def _need_well(
+# The gate.
+
+
+def _gate(
     cluster: Cluster,
     target: Target,
     wanted: str,
-    active: str,
-    *,
-    scaled: bool,
-    allow_fewer: bool,
+    before: Sequence[KubernetesObject],
+    gate: Gate,
+    progress: Progress,
 ) -> tuple[str, ...]:
     """Return what was looked at; raises `SwitchRefused` for the first thing that is not well."""
+    scaled = any(found.kind == "HorizontalPodAutoscaler" for found in before)
+    with progress.step(f"is {wanted} well") as step:
+        checks = _need_ready(cluster, target, wanted, gate, scaled=scaled)
+        checks += _need_healthy(cluster, target, wanted) if gate.ask_pods else ()
+        step.note(checks[0])
+    return checks
+
+
+def _need_ready(
+    cluster: Cluster, target: Target, wanted: str, gate: Gate, *, scaled: bool
+) -> tuple[str, ...]:
     by_colour = {
         str(state.labels.get(COLOUR)): state
         for state in states(cluster, target.selector)
@@ -232,35 +340,53 @@ def _need_well(
             f"{wanted} is not ready, {state.shown}{f': {why}' if why else ''}",
             hint="mend it, or deploy another image to it",
         )
-    other = by_colour.get(active)
-    if other is not None and state.ready < other.ready and not allow_fewer:
-        raise SwitchRefused(
-            f"{wanted} has {state.ready} pods, and {active}, which has the traffic, {other.ready}",
-            hint=(
-                "raise autoscaling.minReplicas"
-                if scaled
-                else f"--set blueGreen.{wanted}.replicas={other.ready}"
-            )
-            + " with invoke deploy, or --allow-fewer",
+    active = by_colour.get(other_colour(wanted))
+    if active is not None and state.ready < active.ready and not gate.allow_fewer:
+        more = (
+            "raise autoscaling.minReplicas"
+            if scaled
+            else f"--set blueGreen.{wanted}.replicas={active.ready}"
         )
-    checks = [f"{state.ready} of {state.wanted} pods ready, {state.image}"]
-    pods = cluster.get(("pods",), f"{target.selector},{COMPONENT}={SERVICE},{COLOUR}={wanted}")
-    for pod in pods:
-        metadata = mapping(pod.get("metadata"))
-        if metadata.get("deletionTimestamp"):
-            continue
-        name = str(metadata.get("name"))
-        try:
-            is_well, said = pod_health(cluster, name, "/readyz?verbose")
-        except ClusterDenied:
-            checks.append("pods were not asked for /readyz: this user may not (pods/proxy)")
-            break
-        if not is_well:
+        raise SwitchRefused(
+            f"{wanted} has {state.ready} pods, and {active.labels.get(COLOUR)}, which has the "
+            f"traffic, {active.ready}",
+            hint=f"{more} with invoke deploy, or --allow-fewer",
+        )
+    return (f"{state.ready} of {state.wanted} pods ready, {state.image}",)
+
+
+def _need_healthy(cluster: Cluster, target: Target, wanted: str) -> tuple[str, ...]:
+    checks: tuple[str, ...] = ()
+    chosen = f"{target.selector},{COMPONENT}={SERVICE},{COLOUR}={wanted}"
+    for name in running_pods(cluster, chosen):
+        health, said = pod_health(cluster, name, "/readyz?verbose")
+        if health is Health.UNASKED:
+            return (*checks, f"pods were not asked for /readyz: {said}")
+        if health is Health.UNREACHED:
             raise SwitchRefused(
-                f"{name} is not well: {said}", hint=f"kubectl logs {name}, or ask its /readyz"
+                f"the cluster does not reach {name}: {said}",
+                hint="does a NetworkPolicy keep it away? --no-health-check does without",
             )
-        checks.append(f"{name} answers /readyz with {said}")
-    return tuple(checks)
+        if health is Health.BAD:
+            raise SwitchRefused(
+                f"{name} is not well: {said}",
+                hint=f"kubectl --namespace {target.namespace} logs {name}",
+            )
+        checks = (*checks, f"{name} answers /readyz with {said}")
+    return checks
+
+
+# What a switch changes.
+
+
+@contextlib.contextmanager
+def _values(cluster: Cluster, wanted: str) -> Iterator[Values]:
+    """Yield the release's own values with another colour, as a file and a string: what is
+    rendered before is what helm is given."""
+    with tempfile.TemporaryDirectory(prefix="values-") as folder:
+        file = Path(folder) / "release.json"
+        file.write_text(json.dumps(given_values(cluster)), encoding="utf-8")
+        yield Values((file,), strings=(f"blueGreen.colour={wanted}",))
 
 
 def _need_selector_alone(
@@ -268,37 +394,38 @@ def _need_selector_alone(
     target: Target,
     chart: Path,
     before: Sequence[KubernetesObject],
+    values: Values,
     wanted: str,
 ) -> tuple[Change, ...]:
     """Return what a switch changes: Services' selectors; raises `SwitchRefused` for more.
 
     helm has to be given a chart, and that of this checkout may be another than the release's.
     """
-    with tempfile.TemporaryDirectory(prefix="values-") as folder:
-        file = Path(folder) / "release.json"
-        file.write_text(json.dumps(given_values(cluster)), encoding="utf-8")
-        values = Values((file,), (f"blueGreen.colour={wanted}",))
-        text = render(
-            cluster.helm,
-            chart,
-            values,
-            cluster.runner,
-            release=target.release,
-            namespace=target.namespace,
-            kubernetes=cluster.version(),
-        )
-    differences = changes(before, objects_of(text))
-    others = [one for one in differences if not one.title.startswith("Service ")]
-    if others:
+    text = render(
+        cluster.helm,
+        chart,
+        values,
+        cluster.runner,
+        release=target.release,
+        namespace=target.namespace,
+        kubernetes=cluster.version(),
+    )
+    after = objects_of(text)
+    differences = changes(before, after)
+    if not _only_selectors(differences):
+        others = [one for one in differences if not one.is_selector]
         shown = ", ".join(f"{one.title} {one.what}" for one in others[:TOLD])
         raise SwitchRefused(
             f"the chart here is not the release's: a switch would be more than one ({shown})",
             hint="check out the release's version, or bring the release here with invoke deploy",
         )
-    service = service_of(before)
-    if service is None or not any(one.title == service.title for one in differences):
+    found = colours_of(after)
+    if found is None or found.active != wanted:
         raise SwitchRefused(
-            f"nothing would change: the chart does not give the traffic to {wanted}",
-            hint="is it the chart of this release?",
+            f"the chart does not give the traffic to {wanted}", hint="is it the release's chart?"
         )
     return differences
+
+
+def _only_selectors(differences: Sequence[Change]) -> bool:
+    return all(one.is_selector for one in differences)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline import tools
@@ -29,11 +29,18 @@ class Values:
     files: tuple[Path, ...] = ()
     settings: tuple[str, ...] = ()
     """Such as `image.tag=v1.2.3`, as `helm --set` takes them."""
+    strings: tuple[str, ...] = ()
+    """The same for values that are strings whatever they look like, as `helm --set-string`."""
 
     @property
     def argv(self) -> tuple[str, ...]:
         words = [word for file in self.files for word in ("--values", str(file))]
-        return (*words, *(word for text in self.settings for word in ("--set", text)))
+        words += [word for text in self.settings for word in ("--set", text)]
+        return (*words, *(word for text in self.strings for word in ("--set-string", text)))
+
+    def also(self, strings: Sequence[str]) -> Values:
+        """Return these values with more strings, which win over what is there."""
+        return replace(self, strings=(*self.strings, *strings))
 
     @property
     def title(self) -> str:

@@ -15,6 +15,10 @@ _WHERE = {
     "namespace": "namespace of the cluster (default: accelerapp)",
     "context": "context of the kubeconfig (default: its current one)",
 }
+_GATE = {
+    "allow-fewer": "even if a colour has fewer pods than the one that has the traffic",
+    "no-health-check": "do not ask pods for /readyz, where the cluster cannot reach them",
+}
 _TIMEOUT = "seconds to wait for pods to be ready (default: 300)"
 _DRY = "change nothing; show what would"
 _CHART = "folder of the chart (default: deployment/helm/accelerapp)"
@@ -44,6 +48,7 @@ def _chart(folder: str) -> Path:
         "registry": "where it was pushed to (default: ACCELERAPP_REGISTRY, or the values)",
         "no-registry-check": "do not ask the registry whether it has the image",
         "plain-http": "speak http with a registry that is not on this machine",
+        "allow-downtime": "go from one deployment to two colours, or back: all pods go at once",
         "create-namespace": "make the namespace where it is missing, with the restricted profile",
         "timeout": _TIMEOUT,
         "keep-failed": "leave a release that does not get ready as it is, to look at it",
@@ -62,6 +67,7 @@ def release(
     namespace: str = "accelerapp",
     context: str = "",
     chart: str = "",
+    allow_downtime: bool = False,
     create_namespace: bool = False,
     timeout: str = "300",
     keep_failed: bool = False,
@@ -91,6 +97,7 @@ def release(
         plain_http=plain_http,
         ask_registry=not no_registry_check,
         create_namespace=create_namespace,
+        allow_downtime=allow_downtime,
         timeout_s=seconds("--timeout", timeout),
         keep_failed=keep_failed,
     )
@@ -119,7 +126,7 @@ def status(
         **_WHERE,
         "chart": _CHART,
         "to": "blue or green (default: the other one)",
-        "allow-fewer": "even if it has fewer pods than the one that has the traffic",
+        **_GATE,
         "dry-run": _DRY,
         "json": "print the result as JSON",
     },
@@ -132,6 +139,7 @@ def switch(
     context: str = "",
     chart: str = "",
     allow_fewer: bool = False,
+    no_health_check: bool = False,
     dry_run: bool = False,
     json: bool = False,
 ) -> None:
@@ -141,18 +149,22 @@ def switch(
     """
     from pipeline import report
     from pipeline.deploy.release import COLOURS
+    from pipeline.deploy.traffic import Gate
     from pipeline.deploy.traffic import switch as run_switch
+    from pipeline.errors import OptionInvalid
     from pipeline.flags import known_values
     from pipeline.tasks import show_deploy
 
-    (colour,) = known_values("to", [to], COLOURS) or ("",)
+    colours = known_values("to", [to], COLOURS)
+    if len(colours) > 1:
+        raise OptionInvalid(f"--to {to} names two colours", hint="name one")
     with report.progress() as progress:
         done = run_switch(
             _target(release, namespace, context),
             _chart(chart),
             progress,
-            to=colour,
-            allow_fewer=allow_fewer,
+            to="".join(colours),
+            gate=Gate(allow_fewer, ask_pods=not no_health_check),
             dry_run=dry_run,
         )
     show_deploy.switched(done, dry_run=dry_run, as_json=json)
@@ -163,6 +175,7 @@ def switch(
         **_WHERE,
         "chart": _CHART,
         "revision": "which one (default: the one before; with colours, the other colour)",
+        **_GATE,
         "timeout": _TIMEOUT,
         "dry-run": _DRY,
         "json": "print the result as JSON",
@@ -175,6 +188,8 @@ def rollback(
     namespace: str = "accelerapp",
     context: str = "",
     chart: str = "",
+    allow_fewer: bool = False,
+    no_health_check: bool = False,
     timeout: str = "300",
     dry_run: bool = False,
     json: bool = False,
@@ -184,6 +199,7 @@ def rollback(
     Also the way out of a release that a killed command left pending.
     """
     from pipeline import report
+    from pipeline.deploy.traffic import Gate
     from pipeline.deploy.traffic import rollback as run_rollback
     from pipeline.flags import count, seconds
     from pipeline.tasks import show_deploy
@@ -194,6 +210,7 @@ def rollback(
             _chart(chart),
             progress,
             revision=count("--revision", revision) if revision else None,
+            gate=Gate(allow_fewer, ask_pods=not no_health_check),
             timeout_s=seconds("--timeout", timeout),
             dry_run=dry_run,
         )

@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 COLOURS = ("--set", "blueGreen.enabled=true", "--set", "blueGreen.colour=blue")
 ALWAYS = [
     "PATCH networkpolicies/accelerapp-service",
+    "PATCH networkpolicies/accelerapp-test",
     "PATCH poddisruptionbudgets/accelerapp",
     "PATCH serviceaccounts/accelerapp",
     "PATCH configmaps/accelerapp",
@@ -60,6 +62,12 @@ def complaints() -> Callable[[dict[str, Any]], list[str]] | None:
         return [f"{field}: {message}" for field, message in against_schema(found, version)]
 
     return complain
+
+
+def in_order(changes: list[str]) -> list[str]:
+    """Return changes as they came, those of one kind by name: helm has no order for these."""
+    kinds = list(dict.fromkeys(change.partition("/")[0] for change in changes))
+    return sorted(changes, key=lambda change: (kinds.index(change.partition("/")[0]), change))
 
 
 @dataclass
@@ -168,7 +176,7 @@ def test_the_life_of_a_release(site: Site, helm: str) -> None:
     site = Site(site.cluster, site.home, helm)
     made = site.done("deploy", "--set", "image.tag=v1")
     assert (made["before"], made["revision"]) == (None, 1)
-    assert site.changes() == ALWAYS
+    assert in_order(site.changes()) == ALWAYS
     (deployment,) = made["deployments"]
     assert (deployment["wanted"], deployment["ready"], deployment["is_ready"]) == (2, 2, True)
 
@@ -177,7 +185,7 @@ def test_the_life_of_a_release(site: Site, helm: str) -> None:
     assert changed["changes"] == [{"object": "Deployment accelerapp", "change": "changed"}]
     if helm == HELM4:
         # Applied by the server, each as it was rendered, in the same order.
-        assert site.changes() == ALWAYS
+        assert in_order(site.changes()) == ALWAYS
     else:
         assert site.changed() == ["PATCH deployments/accelerapp"]
     assert len(site.pods()) == 3
@@ -214,7 +222,7 @@ def test_a_dry_run_shows_a_diff_and_changes_nothing(site: Site) -> None:
     first = site.invoke("deploy", "--dry-run")
     assert first.returncode == 0, first.stderr
     assert "+ Deployment accelerapp\n" in first.stdout
-    assert "6 objects would be installed" in first.stdout
+    assert "7 objects would be installed" in first.stdout
     installed(site)
     found = site.invoke(
         "deploy", "--dry-run", "--set", "image.tag=v2", "--set", "pdb.enabled=false"
@@ -287,9 +295,14 @@ def test_a_new_version_goes_to_the_colour_that_waits_and_is_switched_to(
     assert (site.colour(), site.pods("green")) == ("green", green)
     assert site.pods("blue") != blue
 
+    # Blue's version never had the traffic: going there is no way back.
+    site.refused(109, "v3, which never had the traffic", "deploy.rollback")
+    site.done("deploy.switch")
+    assert site.colour() == "blue"
     back = site.done("deploy.rollback")
-    assert (back["traffic"], site.colour()) == ("blue", "blue")
-    assert site.pods("green") == green
+    assert (back["traffic"], site.colour()) == ("green", "green")
+    assert back["image"].endswith(":v2")
+    assert site.behind() == site.pods("green") == green
 
 
 def two_versions(site: Site) -> Site:
@@ -318,6 +331,7 @@ def test_the_colour_that_has_the_traffic_is_not_switched_to(site: Site) -> None:
     two_versions(site)
     refuses(site, "blue has the traffic already", "--to", "blue")
     site.refused(15, "--to 'red' is not known", "deploy.switch", "--to", "red")
+    site.refused(15, "names two colours", "deploy.switch", "--to", "blue,green")
 
 
 def test_a_colour_that_is_not_ready_gets_no_traffic(site: Site) -> None:
@@ -327,12 +341,15 @@ def test_a_colour_that_is_not_ready_gets_no_traffic(site: Site) -> None:
     refuses(site, "green is not ready, 0 of 2 ready")
 
 
-def test_a_colour_that_says_it_is_not_well_gets_no_traffic(site: Site) -> None:
+@pytest.mark.parametrize(("status", "body"), [(503, {"status": "fail"}), (401, {}), (200, {})])
+def test_a_colour_that_says_it_is_not_well_gets_no_traffic(
+    site: Site, status: int, body: dict[str, str]
+) -> None:
     two_versions(site)
-    site.cluster.answer_for(
-        lambda path: (503, {"status": "fail"}), selector="accelerapp/colour=green"
-    )
+    site.cluster.answer_for(lambda path: (status, body), selector="accelerapp/colour=green")
     refuses(site, "is not well")
+    # Whoever knows better can leave that out.
+    site.done("deploy.switch", "--no-health-check")
 
 
 def test_a_colour_with_a_warning_gets_the_traffic(site: Site) -> None:
@@ -390,8 +407,101 @@ def test_another_chart_is_not_switched_with(site: Site, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "deployment" / "helm" / "accelerapp", chart)
     values = chart / "values.yaml"
     text = values.read_text(encoding="utf-8")
-    values.write_text(text.replace("drainSeconds: 5", "drainSeconds: 6"), encoding="utf-8")
-    refuses(site, "the chart here is not the release's", "--chart", str(chart))
+    for old, new in (("drainSeconds: 5", "drainSeconds: 6"), ("  port: 8000", "  port: 9999")):
+        assert old in text
+        values.write_text(text.replace(old, new), encoding="utf-8")
+        refuses(site, "the chart here is not the release's", "--chart", str(chart))
+    # Going back takes no chart: helm remembers what is wanted.
+    site.done("deploy.switch")
+    site.done("deploy.rollback", "--chart", str(chart))
+    assert site.colour() == "blue"
+
+
+def test_a_switch_that_fails_leaves_the_traffic_and_the_record_as_they_were(site: Site) -> None:
+    two_versions(site)
+    # Allowed in general, and refused for this one object: nobody could have known.
+    site.cluster.deny("patch", "services", "accelerapp")
+    line = site.refused(104, "cannot patch", "deploy.switch")
+    assert "blue has the traffic" in line
+    assert site.colour() == "blue"
+    site.cluster.allow("patch", "services", "accelerapp")
+    # The next deploy goes to the colour that waits, and the traffic does not move.
+    blue = site.pods("blue")
+    new = ("--set", "image.tag=v1", "--set", "blueGreen.green.image.tag=v3")
+    site.done("deploy", *COLOURS, *new)
+    assert (site.colour(), site.pods("blue")) == ("blue", blue)
+    site.done("deploy.switch")
+    assert site.colour() == "green"
+
+
+def test_a_service_that_somebody_changed_by_hand_is_believed(site: Site) -> None:
+    two_versions(site)
+    patch = '{"spec":{"selector":{"accelerapp/colour":"green"}}}'
+    argv = ["kubectl", "--namespace", NAMESPACE, "patch", "service/accelerapp", "--patch", patch]
+    environ = {**os.environ, **site.environment}
+    subprocess.run(argv, env=environ, check=True, capture_output=True)
+    assert site.colour() == "green"
+    site.refused(109, "green has the traffic already", "deploy.switch", "--to", "green")
+    green = site.pods("green")
+    site.done("deploy", *COLOURS, "--set", "image.tag=v1", "--set", "blueGreen.blue.image.tag=v4")
+    assert (site.colour(), site.pods("green")) == ("green", green)
+
+
+def test_a_new_image_of_the_release_goes_to_the_colour_that_waits(site: Site) -> None:
+    installed(site, *COLOURS)
+    blue = site.pods("blue")
+    made = site.done("deploy", *COLOURS, "--set", "image.tag=v2")
+    assert [change["object"] for change in made["changes"]] == ["Deployment accelerapp-green"]
+    assert any(note.startswith("green gets ") for note in made["notes"])
+    assert site.pods("blue") == blue
+    # The same again changes nothing, and neither does a setting of another kind.
+    same = site.done("deploy", *COLOURS, "--set", "image.tag=v2", "--dry-run")
+    assert same["changes"] == []
+
+
+def test_the_colour_with_the_traffic_keeps_its_repository_and_a_tag_of_digits(
+    site: Site, tmp_path: Path
+) -> None:
+    values = tmp_path / "values.yaml"
+    values.write_text('image: {tag: "20260101"}\nblueGreen: {enabled: true, colour: blue}\n')
+    site.done("deploy", "--values", values)
+    blue = site.pods("blue")
+    values.write_text(
+        'image: {repository: x.example/y, tag: "20260102"}\nblueGreen: {enabled: true}\n'
+    )
+    # Without a colour: after the first time the release itself knows it.
+    site.done("deploy", "--values", values)
+    assert site.pods("blue") == blue
+    found = {one["colour"]: one["image"] for one in site.done("deploy.status")["deployments"]}
+    assert found == {
+        "blue": "ghcr.io/accelerapp/accelerapp:20260101",
+        "green": "x.example/y:20260102",
+    }
+
+
+def test_from_one_deployment_to_two_colours_and_back_is_asked_for(site: Site) -> None:
+    installed(site)
+    site.refused(109, "one deployment, and the values two colours", "deploy", *COLOURS)
+    assert site.changes() == []
+    site.done("deploy", "--set", "image.tag=v1", *COLOURS, "--allow-downtime")
+    assert site.colour() == "blue"
+    site.changes()
+    site.refused(109, "two colours, and the values one deployment", "deploy")
+    assert site.changes() == []
+    site.done("deploy", "--set", "image.tag=v1", "--allow-downtime")
+    assert site.colour() is None
+
+
+def test_a_revision_is_not_gone_back_to_before_its_pods_are_there(site: Site) -> None:
+    two_versions(site)
+    site.done("deploy.switch")
+    site.done("deploy", *COLOURS, "--set", "image.tag=v1", "--set", "blueGreen.blue.image.tag=v3")
+    site.changes()
+    line = site.refused(
+        109, "revision 1 gives the traffic to blue", "deploy.rollback", "--revision", "1"
+    )
+    assert "blue runs ghcr.io/accelerapp/accelerapp:v3" in line
+    assert (site.changes(), site.colour()) == ([], "green")
 
 
 def test_there_is_no_way_back_to_the_same_image(site: Site) -> None:
@@ -431,6 +541,40 @@ def test_an_install_that_does_not_get_ready_leaves_nothing(site: Site) -> None:
     site.refused(106, "there is no release", "deploy.status")
 
 
+def test_what_was_gone_back_from_is_not_gone_back_to(site: Site) -> None:
+    installed(site)
+    site.cluster.break_image(":v2")
+    site.refused(108, "ImagePullBackOff", "deploy", "--set", "image.tag=v2", "--timeout", "2")
+    site.cluster.heal()
+    site.refused(109, "no other revision before", "deploy.rollback")
+    site.done("deploy", "--set", "image.tag=v3")
+    site.done("deploy", "--set", "image.tag=v3")  # Once more, as CI does.
+    assert site.done("deploy.rollback")["image"].endswith(":v1")
+    site.refused(109, "no other revision before", "deploy.rollback")
+
+
+def test_an_install_that_is_refused_half_way_leaves_nothing(site: Site) -> None:
+    site.cluster.deny("patch", "deployments.apps", "accelerapp")
+    site.cluster.deny("create", "deployments.apps", "accelerapp")
+    line = site.refused(104, "cannot", "deploy", "--set", "image.tag=v1")
+    assert "nothing is left of it" in line
+    assert site.cluster.find("services", "accelerapp", NAMESPACE) is None
+
+
+def test_what_is_kept_is_named(site: Site) -> None:
+    site.cluster.break_image(":v1")
+    kept = ("--set", "persistence.output.enabled=true")
+    line = site.refused(
+        108,
+        "nothing is left of it but PersistentVolumeClaim accelerapp-output",
+        "deploy",
+        *kept,
+        *("--set", "persistence.output.accessModes={ReadWriteMany}", "--set", "image.tag=v1"),
+        *("--timeout", "2"),
+    )
+    assert "ImagePullBackOff" in line
+
+
 def test_a_container_that_ends_is_quoted(site: Site) -> None:
     installed(site)
     site.cluster.break_image(":v2", reason="CrashLoopBackOff", exit_code=2)
@@ -455,8 +599,6 @@ def test_memory_that_is_too_little_is_said(site: Site) -> None:
 
 
 def test_what_mends_itself_is_waited_for(site: Site) -> None:
-    import threading
-
     installed(site)
     site.cluster.break_image(":v2", message="registry is away")
     timer = threading.Timer(4, site.cluster.heal)
@@ -471,7 +613,7 @@ def test_what_mends_itself_is_waited_for(site: Site) -> None:
 
 def test_going_back_without_colours_needs_a_revision(site: Site) -> None:
     installed(site)
-    site.refused(109, "no revision before 1 that was ever deployed", "deploy.rollback")
+    site.refused(109, "no other revision before 1 that was ever deployed", "deploy.rollback")
     site.done("deploy", "--set", "image.tag=v2")
     site.changes()
     site.refused(106, "has no revision 9", "deploy.rollback", "--revision", "9")
@@ -560,12 +702,23 @@ def test_an_install_that_was_left_pending_and_the_way_out(site: Site) -> None:
 def test_what_this_user_may_not_do_is_said_before_anything_is_done(site: Site) -> None:
     site.cluster.deny("create", "poddisruptionbudgets.policy")
     site.cluster.deny("patch", "deployments.apps")
+    site.cluster.deny("update", "secrets")
     site.refused(
         104,
-        "this user may not patch deployments, create poddisruptionbudgets in namespace",
+        "this user may not update secrets, patch deployments, create poddisruptionbudgets in "
+        f"namespace {NAMESPACE}",
         "deploy",
     )
     assert site.cluster.all_changes() == []
+
+
+def test_what_has_to_be_deleted_is_asked_about_too(site: Site) -> None:
+    installed(site)
+    site.cluster.deny("delete", "poddisruptionbudgets.policy")
+    site.refused(104, "may not delete poddisruptionbudgets", "deploy", "--set", "pdb.enabled=false")
+    assert site.changes() == []
+    # Who may not delete what nobody deletes is in nobody's way.
+    site.done("deploy", "--set", "image.tag=v2")
 
 
 def test_who_may_not_read_releases_is_told(site: Site) -> None:
@@ -628,7 +781,7 @@ def test_kinds_that_the_cluster_does_not_have(tmp_path: Path) -> None:
         line = site.refused(
             110, "has no ServiceMonitor of", "deploy", "--set", "serviceMonitor.enabled=true"
         )
-        assert "--set serviceMonitor.enabled=false" in line
+        assert "--set serviceMonitor.enabled=false,prometheusRule.enabled=false" in line
 
 
 def test_values_that_do_not_go_together_never_reach_the_cluster(site: Site, tmp_path: Path) -> None:
@@ -639,7 +792,44 @@ def test_values_that_do_not_go_together_never_reach_the_cluster(site: Site, tmp_
     site.refused(100, "sets nothing", "deploy", "--set", "replicas")
     site.refused(15, "--timeout='soon'", "deploy", "--timeout", "soon")
     site.refused(15, "--registry goes with --image-from", "deploy", "--registry", "r.example")
+    # Nor is a namespace made for them.
+    bad = ("--set", "ingress.enabled=true", "--create-namespace", "--namespace", "nowhere")
+    site.refused(100, "ingress.enabled", "deploy", *bad)
+    assert site.cluster.find("namespaces", "nowhere") is None
     assert site.cluster.all_changes() == []
+
+
+def test_a_page_in_place_of_a_cluster(site: Site) -> None:
+    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = b"<html>Please log in</html>"
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        text = site.kubeconfig.read_text(encoding="utf-8")
+        here = f"http://127.0.0.1:{server.server_address[1]}"
+        site.kubeconfig.write_text(text.replace(site.cluster.url, here))
+        site.refused(103, "is no Kubernetes API server", "deploy")
+        server.shutdown()
+
+
+def test_secrets_are_not_in_a_diff(site: Site) -> None:
+    installed(site, "--set", "extraEnv[0].name=API_TOKEN,extraEnv[0].value=hunter1")
+    other = "extraEnv[0].name=API_TOKEN,extraEnv[0].value=hunter22"
+    found = site.invoke("deploy", "--dry-run", "--set", "image.tag=v1", "--set", other)
+    assert found.returncode == 0
+    assert "hunter" not in found.stdout
+    assert "*** (7 characters)" in found.stdout
+    assert "*** (8 characters)" in found.stdout
 
 
 # What was built.
@@ -672,20 +862,24 @@ def test_the_colour_that_waits_runs_what_was_built(
     (pushed,) = shop.push(production)
     installed(site, *COLOURS)
     blue = site.pods("blue")
+    place = shop.proxy.address
+    site.done("deploy", *COLOURS, "--image-from", production, "--registry", place)
+    images = {one["colour"]: one["image"] for one in site.done("deploy.status")["deployments"]}
+    assert images == {
+        "blue": "ghcr.io/accelerapp/accelerapp:v1",
+        "green": f"{place}/accelerapp@{pushed['digest']}",
+    }
+    assert (site.colour(), site.pods("blue")) == ("blue", blue)
+
+
+def test_both_colours_of_a_new_release_run_what_was_built(
+    site: Site, shop: Shop, production: Path
+) -> None:
+    (pushed,) = shop.push(production)
     flags = ("--image-from", production, "--registry", shop.proxy.address)
-    site.done(
-        "deploy",
-        *COLOURS,
-        "--set",
-        "image.repository=x.example/y",
-        *flags[:2],
-        "--no-registry-check",
-    )
-    found = site.done("deploy.status")
-    images = {one["colour"]: one["image"] for one in found["deployments"]}
-    assert images["green"].endswith(f"@{pushed['digest']}")
-    assert images["blue"].endswith(":v1")
-    assert blue
+    site.done("deploy", *COLOURS, "--set", "blueGreen.blue.image.tag=old", *flags)
+    images = {one["image"] for one in site.done("deploy.status")["deployments"]}
+    assert images == {f"{shop.proxy.address}/accelerapp@{pushed['digest']}"}
 
 
 def test_what_was_not_pushed_is_not_deployed(site: Site, shop: Shop, production: Path) -> None:

@@ -79,6 +79,21 @@ SAID: list[tuple[str, type[PipelineError], str]] = [
         "ask whoever runs the cluster",
     ),
     (
+        'Error: INSTALLATION FAILED: pods "a" is forbidden: exceeded quota: small, requested: x',
+        HelmFailed,
+        "the cluster's own rules refuse it: INSTALLATION FAILED: pods",
+    ),
+    (
+        'Error from server (Forbidden): pods "a" is forbidden: violates PodSecurity "restricted"',
+        HelmFailed,
+        "see quota and admission policies",
+    ),
+    (
+        'Error: admission webhook "policy.example" denied the request: no registry',
+        HelmFailed,
+        "the cluster's own rules refuse it",
+    ),
+    (
         'Error from server (NotFound): namespaces "devices" not found',
         NamespaceMissing,
         "there is no namespace devices; kubectl create namespace devices, or --create-namespace",
@@ -193,29 +208,37 @@ def objects(*kinds: str) -> list[KubernetesObject]:
     return [KubernetesObject({"kind": kind, "apiVersion": "v1"}, "") for kind in kinds]
 
 
+NEEDED = (
+    [(verb, "", "pods") for verb in ("list",)]
+    + [(verb, "", "secrets") for verb in ("create", "delete", "get", "list", "update")]
+    + [(verb, "", "services") for verb in ("create", "delete", "get", "list", "patch")]
+    + [(verb, "apps", "deployments") for verb in ("create", "get", "list", "patch")]
+    + [("list", "apps", "replicasets"), ("delete", "policy", "poddisruptionbudgets")]
+)
+
+
 @pytest.mark.parametrize("together", [True, False])
 def test_permissions_are_asked_for_all_at_once(together: bool) -> None:
-    answers = [review(True)] * 9
-    answers[4] = review(False)
-    answers[8] = {"kind": "SelfSubjectAccessReview"}
+    answers = [review(True)] * len(NEEDED)
+    answers[5] = review(False)
+    answers[-1] = {"kind": "SelfSubjectAccessReview"}
     text = (
         json.dumps({"kind": "List", "items": answers})
         if together
         else "\n".join(json.dumps(one) for one in answers)
     )
     asked = Answers(create=text)
+    before = objects("Deployment", "PodDisruptionBudget")
     with pytest.raises(ClusterDenied) as caught:
-        cluster(asked).need_permissions(objects("Deployment", "Service", "Deployment", "Thing"))
-    assert "may not patch services, delete deployments in namespace devices" in str(caught.value)
+        # Services are new, budgets go, and a Thing is nothing that is known here.
+        cluster(asked).need_permissions(before, objects("Deployment", "Service", "Thing"))
+    said = "may not update secrets, delete poddisruptionbudgets in namespace devices"
+    assert said in str(caught.value)
     ((argv, stdin),) = asked.asked
     assert argv[-1] == "--validate=false"
     assert stdin is not None
     sent = [one["spec"]["resourceAttributes"] for one in json.loads(stdin)["items"]]
-    assert [(one["verb"], one["group"], one["resource"]) for one in sent] == [
-        (verb, group, resource)
-        for group, resource in (("", "secrets"), ("", "services"), ("apps", "deployments"))
-        for verb in ("create", "patch", "delete")
-    ]
+    assert [(one["verb"], one["group"], one["resource"]) for one in sent] == NEEDED
     assert {one["namespace"] for one in sent} == {"devices"}
 
 
@@ -224,7 +247,7 @@ def test_a_namespace_that_may_not_be_looked_at_is_not_in_the_way() -> None:
         said = 'Error from server (Forbidden): namespaces "devices" is forbidden: User "u" cannot'
         return Completed(argv, 1, "", said)
 
-    assert cluster(forbidden).need_namespace(create=True) is False
+    assert cluster(forbidden).has_namespace()
 
 
 def test_a_namespace_is_made_with_the_profile_enforced() -> None:
@@ -239,9 +262,9 @@ def test_a_namespace_is_made_with_the_profile_enforced() -> None:
             argv, 1, "", 'Error from server (NotFound): namespaces "devices" not found'
         )
 
-    with pytest.raises(NamespaceMissing):
-        cluster(answer).need_namespace(create=False)
-    assert cluster(answer).need_namespace(create=True) is True
+    assert not cluster(answer).has_namespace()
+    assert not made
+    cluster(answer).make_namespace()
     (document,) = map(json.loads, made)
     assert document["metadata"] == {
         "name": "devices",
@@ -250,3 +273,30 @@ def test_a_namespace_is_made_with_the_profile_enforced() -> None:
             for mode in ("enforce", "audit", "warn")
         },
     }
+
+
+def test_a_page_is_no_cluster() -> None:
+    with pytest.raises(ClusterUnavailable, match="is no Kubernetes API server: '<html>Log in"):
+        cluster(Answers(**{"/version": "<html>Log in</html>"})).version()
+    with pytest.raises(ClusterUnavailable, match="is no Kubernetes API server"):
+        cluster(Answers(create="<html>")).need_permissions([], [])
+
+
+def test_going_back_is_not_disturbed(monkeypatch: pytest.MonkeyPatch) -> None:
+    import signal
+
+    seen = []
+
+    def helm(argv: tuple[str, ...], on_line: Any, **_: Any) -> int:
+        seen.append((argv, signal.getsignal(signal.SIGINT)))
+        return 0
+
+    subject = Cluster("helm", "kubectl", PLACE, Answers(), helm)
+    before = signal.getsignal(signal.SIGINT)
+    subject.finish(("rollback", "web", "1"))
+    subject.upgrade(("upgrade", "web"))
+    assert seen == [
+        (("helm", "rollback", "web", "1"), signal.SIG_IGN),
+        (("helm", "upgrade", "web"), before),
+    ]
+    assert signal.getsignal(signal.SIGINT) is before

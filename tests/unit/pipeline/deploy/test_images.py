@@ -43,8 +43,18 @@ def test_for_one_colour_alone() -> None:
     assert settings_for(built(is_chosen=True), ["production"], "green") == (
         "blueGreen.green.image.digest=sha256:aa",
         "blueGreen.green.image.tag=",
-        "image.repository=r.example/owner/accelerapp",
+        "blueGreen.green.image.repository=r.example/owner/accelerapp",
     )
+
+
+def test_for_both_colours_of_a_new_release() -> None:
+    found = settings_for(built(is_chosen=False), ["production"], None, clear_colours=True)
+    assert found[-2:] == ("image.digest=sha256:aa", "image.tag=")
+    assert set(found[:-2]) == {
+        f"blueGreen.{colour}.image.{key}="
+        for colour in ("blue", "green")
+        for key in ("repository", "tag", "digest")
+    }
 
 
 def test_one_that_is_not_built() -> None:

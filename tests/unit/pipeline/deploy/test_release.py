@@ -10,8 +10,15 @@ import pytest
 from pipeline.deploy.cluster import Cluster
 from pipeline.deploy.commands import Place, upgrade
 from pipeline.deploy.difference import changes, pods_differ
-from pipeline.deploy.release import Release, Revision, colours_of, find_release, need_rest
-from pipeline.errors import ReleaseBusy
+from pipeline.deploy.release import (
+    Release,
+    Revision,
+    colours_of,
+    find_release,
+    need_deployed,
+    need_rest,
+)
+from pipeline.errors import HelmFailed, ReleaseBusy
 from pipeline.helm.commands import Values
 from pipeline.kubernetes.objects import KubernetesObject
 from pipeline.process import Completed
@@ -19,12 +26,17 @@ from pipeline.process import Completed
 PLACE = Place("web", "devices")
 
 
-def revision(number: int, status: str) -> Revision:
-    return Revision(number, status, "accelerapp-0.1.0", "0.1.0", "2026-11-29T12:00:00.5Z", "why")
+def revision(number: int, status: str, why: str = "invoke deploy") -> Revision:
+    return Revision(number, status, "accelerapp-0.1.0", "0.1.0", "2026-11-29T12:00:00.5Z", why)
 
 
-def release(*statuses: str) -> Release:
-    return Release("web", tuple(revision(n, status) for n, status in enumerate(statuses, 1)))
+def release(*history: str) -> Release:
+    """Return a release of revisions such as `deployed` or `superseded: Rollback to 1`."""
+    parts = [entry.partition(": ") for entry in history]
+    return Release(
+        "web",
+        tuple(revision(n, s, why or "invoke deploy") for n, (s, _, why) in enumerate(parts, 1)),
+    )
 
 
 def cluster(text: str, code: int = 0, stderr: str = "") -> Cluster:
@@ -51,23 +63,35 @@ def test_no_release_is_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("statuses", "well", "before"),
+    ("history", "applied", "before"),
     [
-        (("deployed",), 1, None),
-        (("superseded", "deployed"), 2, 1),
-        (("superseded", "failed", "deployed"), 3, 1),
-        (("deployed", "pending-upgrade"), 1, 1),
-        (("failed",), None, None),
-        (("superseded", "deployed", "failed"), 2, 2),
+        (["deployed"], 1, []),
+        (["superseded", "deployed"], 2, [1]),
+        (["superseded", "superseded", "deployed"], 3, [2, 1]),
+        (["superseded", "failed", "deployed"], 3, [1]),
+        # What the cluster has when the newest is none of it.
+        (["deployed", "pending-upgrade"], 1, [1]),
+        (["superseded", "deployed", "failed"], 2, [2, 1]),
+        (["failed"], None, []),
+        # helm calls what failed superseded once something else is there.
+        (["deployed", 'superseded: Upgrade "web" failed: conflict', "failed"], 1, [1]),
+        # What was gone back from, and the way back itself, are nowhere to go.
+        (["superseded", "superseded", "deployed: Rollback to 1"], 3, []),
+        (["superseded", "superseded", "superseded: Rollback to 1", "deployed"], 4, [1]),
+        (
+            ["superseded", "superseded", "superseded", "superseded: Rollback to 2", "deployed"],
+            5,
+            [2, 1],
+        ),
+        (["superseded", "superseded", "superseded", "deployed: Rollback to 2"], 4, [1]),
     ],
 )
 def test_where_there_is_to_go_back_to(
-    statuses: tuple[str, ...], well: int | None, before: int | None
+    history: list[str], applied: int | None, before: list[int]
 ) -> None:
-    found = release(*statuses)
-    assert (found.last_well.number if found.last_well else None) == well
-    one = found.before()
-    assert (one.number if one else None) == before
+    found = release(*history)
+    assert (found.applied.number if found.applied else None) == applied
+    assert [one.number for one in found.before()] == before
 
 
 @pytest.mark.parametrize("status", ["pending-install", "pending-upgrade", "pending-rollback"])
@@ -78,19 +102,44 @@ def test_a_release_that_is_pending_is_busy(status: str) -> None:
         need_rest(cluster(""), release("deployed", status))
     with pytest.raises(ReleaseBusy, match="helm uninstall web --namespace devices"):
         need_rest(cluster(""), release(status))
+    need_rest(cluster(""), release("deployed", status), to_go_back=True)
+    with pytest.raises(ReleaseBusy):
+        need_rest(cluster(""), release(status), to_go_back=True)
     need_rest(cluster(""), release("failed", "deployed"))
     need_rest(cluster(""), release("deployed", "failed"))
 
 
-def test_an_upgrade_says_which_values_it_keeps() -> None:
+def test_an_upgrade_keeps_no_values_but_those_given() -> None:
     from pathlib import Path
 
     values = Values((Path("a.yaml"),), ("b=c",))
+    values = values.also(["d=1"])
     assert upgrade(PLACE, Path("chart"), values, description="why") == (
         *("upgrade", "--install", "web", "chart", "--reset-values", "--description", "why"),
-        *("--values", "a.yaml", "--set", "b=c", "--namespace", "devices"),
+        *("--values", "a.yaml", "--set", "b=c", "--set-string", "d=1", "--namespace", "devices"),
     )
-    assert "--reuse-values" in upgrade(PLACE, Path("chart"), values, description="", reuse=True)
+
+
+def test_one_that_is_being_uninstalled_is_not_brought_back() -> None:
+    for to_go_back in (True, False):
+        with pytest.raises(ReleaseBusy, match="helm uninstall web --namespace devices"):
+            need_rest(cluster(""), release("deployed", "uninstalling"), to_go_back=to_go_back)
+
+
+def test_one_that_was_uninstalled_is_none() -> None:
+    entries = [{"revision": 1, "status": "uninstalled"}]
+    assert find_release(cluster(json.dumps(entries))) is None
+
+
+@pytest.mark.parametrize("status", ["pending-upgrade", "failed"])
+def test_a_change_that_helm_s_record_does_not_have_is_none(status: str) -> None:
+    entries = [{"revision": 1, "status": "superseded"}, {"revision": 2, "status": status}]
+    with pytest.raises(HelmFailed, match=f"helm's record says {status}, revision 2"):
+        need_deployed(cluster(json.dumps(entries)), 1)
+    same = [{"revision": 1, "status": "deployed"}]
+    with pytest.raises(HelmFailed, match="deployed, revision 1"):
+        need_deployed(cluster(json.dumps(same)), 1)
+    assert need_deployed(cluster(json.dumps(same)), None) == 1
 
 
 def deployment(colour: str, image: str, **spec: Any) -> KubernetesObject:
@@ -166,3 +215,41 @@ def test_whether_pods_would_be_new() -> None:
     assert not pods_differ(one, deployment("blue", "web:1", replicas=9))
     assert pods_differ(one, deployment("blue", "web:2"))
     assert pods_differ(None, one)
+
+
+def test_a_selector_alone_is_a_switch() -> None:
+    (switched,) = changes([service("blue")], [service("green")])
+    assert switched.is_selector
+    other = service("green")
+    other.data["spec"]["ports"] = [{"port": 9}]
+    (more,) = changes([service("blue")], [other])
+    assert not more.is_selector
+    assert not any(one.is_selector for one in changes([], [service("blue")]))
+    assert not any(one.is_selector for one in changes([service("blue")], []))
+    assert not any(one.is_selector for one in changes([BOTH[0]], [deployment("blue", "web:2")]))
+
+
+def secret(**data: str) -> KubernetesObject:
+    return KubernetesObject({"kind": "Secret", "metadata": {"name": "s"}, "data": data}, "")
+
+
+def with_env(**env: str) -> KubernetesObject:
+    entries = [{"name": name, "value": value} for name, value in env.items()]
+    spec = {"template": {"spec": {"containers": [{"name": "c", "env": entries}]}}}
+    return KubernetesObject({"kind": "Deployment", "metadata": {"name": "d"}, "spec": spec}, "")
+
+
+def test_secrets_are_not_in_a_diff() -> None:
+    (changed,) = changes([secret(a="hunter1", b="same")], [secret(a="hunter22", b="same")])
+    text = "\n".join(changed.lines)
+    assert "hunter" not in text
+    assert "same" not in text
+    assert "-  a: '*** (7 characters)'" in changed.lines
+    assert "+  a: '*** (8 characters)'" in changed.lines
+    (changed,) = changes(
+        [with_env(API_TOKEN="hunter1", LEVEL="1")], [with_env(API_TOKEN="hunter22", LEVEL="2")]
+    )
+    text = "\n".join(changed.lines)
+    assert "hunter" not in text
+    assert "*** (8 characters)" in text
+    assert any("value: '2'" in line for line in changed.lines)

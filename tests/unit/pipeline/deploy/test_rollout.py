@@ -10,9 +10,18 @@ import pytest
 from pipeline.deploy.cluster import Cluster
 from pipeline.deploy.commands import Place
 from pipeline.deploy.ready import not_ready
-from pipeline.deploy.rollout import Trouble, Waited, last_words, pod_health, states, wait
+from pipeline.deploy.rollout import (
+    Health,
+    Trouble,
+    Waited,
+    last_words,
+    pod_health,
+    running_pods,
+    states,
+    wait,
+)
 from pipeline.deploy.target import Target
-from pipeline.errors import ClusterDenied, ClusterUnavailable
+from pipeline.errors import ClusterUnavailable
 from pipeline.process import Completed
 from pipeline.report import Silent
 
@@ -321,6 +330,7 @@ def test_a_deployment_that_is_not_there_is_waited_for() -> None:
 
 
 def test_a_cluster_that_is_away_for_a_moment_is_asked_again() -> None:
+    # Four times in a row, which each ask for pods and for events.
     api = Api(*GOOD)
     api.away = 4
     assert waited(api).is_ready
@@ -351,17 +361,52 @@ def test_the_last_words_of_what_ended() -> None:
     assert last_words(cluster(denied), ended) == []
 
 
+PROXY = "/api/v1/namespaces/devices/pods/http:web-1:8000/proxy/readyz"
+
+
 @pytest.mark.parametrize(
     ("done", "expected"),
     [
-        ((0, '{"status": "pass"}', ""), (True, "pass")),
-        ((0, '{"status": "warn"}', ""), (True, "warn")),
-        ((0, '{"status": "fail"}', ""), (False, "fail")),
-        ((0, "{}", ""), (False, "no status")),
-        ((0, "<html>", ""), (False, "answers '<html>'")),
+        ((0, '{"status": "pass"}', ""), (Health.GOOD, "pass")),
+        ((0, '{"status": "warn"}', ""), (Health.GOOD, "warn")),
+        ((0, '{"status": "fail"}', ""), (Health.BAD, "fail")),
+        ((0, "{}", ""), (Health.BAD, "no status")),
+        ((0, "<html>", ""), (Health.BAD, "it answers '<html>'")),
+        (
+            (
+                1,
+                "",
+                "Error from server (ServiceUnavailable): the server is currently unable to handle "
+                "the request",
+            ),
+            (
+                Health.BAD,
+                "(ServiceUnavailable): the server is currently unable to handle the request",
+            ),
+        ),
+        (
+            (1, "", "error: You must be logged in to the server (Unauthorized)"),
+            (Health.BAD, "You must be logged in to the server (Unauthorized)"),
+        ),
+        (
+            (1, "", "Error from server (ServiceUnavailable): error trying to reach service: dial"),
+            (
+                Health.UNREACHED,
+                "Error from server (ServiceUnavailable): error trying to reach service: dial",
+            ),
+        ),
+        (
+            (
+                1,
+                "",
+                'Error from server (Forbidden): pods "web-1" is forbidden: User "u" cannot get '
+                'resource "pods/proxy" in API group ""',
+            ),
+            (Health.UNASKED, "this user may not (pods/proxy)"),
+        ),
     ],
 )
-def test_a_pod_is_asked_itself(done: tuple[int, str, str], expected: tuple[bool, str]) -> None:
+def test_a_pod_is_asked_itself(done: tuple[int, str, str], expected: tuple[Health, str]) -> None:
     asked = []
 
     def answer(argv: tuple[str, ...], **_: Any) -> Completed:
@@ -369,22 +414,31 @@ def test_a_pod_is_asked_itself(done: tuple[int, str, str], expected: tuple[bool,
         return Completed(argv, *done)
 
     assert pod_health(cluster(answer), "web-1", "/readyz") == expected
-    assert asked == ["/api/v1/namespaces/devices/pods/http:web-1:8000/proxy/readyz"]
+    assert asked == [PROXY]
 
 
-def test_a_pod_that_says_no_or_may_not_be_asked() -> None:
-    def away(argv: tuple[str, ...], **_: Any) -> Completed:
-        return Completed(argv, 1, "", "Error from server (ServiceUnavailable): it is draining")
+def test_pods_that_are_over_are_not_asked() -> None:
+    ending = pod("ending", phase="Running")
+    ending["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    api = Api(
+        pod("runs", phase="Running"),
+        pod("evicted", phase="Failed"),
+        pod("done", phase="Succeeded"),
+        ending,
+    )
+    assert running_pods(cluster(api), SELECTOR) == ["runs"]
 
-    is_well, said = pod_health(cluster(away), "web-1", "/readyz")
-    assert not is_well
-    assert "draining" in said
 
-    def denied(argv: tuple[str, ...], **_: Any) -> Completed:
-        return Completed(argv, 1, "", "Error from server (Forbidden): pods/proxy is forbidden")
-
-    with pytest.raises(ClusterDenied):
-        pod_health(cluster(denied), "web-1", "/readyz")
+def test_old_pods_in_trouble_are_no_reason_to_give_up() -> None:
+    api = Api(
+        deployment(readyReplicas=0, updatedReplicas=1),
+        replica_set("old", 1),
+        replica_set("new", 2),
+        pod("a", "old", **waiting("CrashLoopBackOff")),
+        pod("b", "new", **waiting("ContainerCreating")),
+    )
+    assert states(cluster(api), SELECTOR)[0].troubles == ()
+    assert waited(api, at_40=GOOD).is_ready
 
 
 def test_the_error_says_what_and_what_became_of_it() -> None:
