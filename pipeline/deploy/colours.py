@@ -24,11 +24,14 @@ def keep_colours(
     before: Mapping[str, Any],
     release: Release,
     chart: Chart,
+    *,
+    idle_is_chosen: bool = False,
 ) -> tuple[Values, list[str]]:
     """Return values that leave the traffic, and images, where they are, and what is said of it.
 
     `given` is what the user gives, `values` that with the live colour, `after` what it renders,
-    `before` what the release was given last.
+    `before` what the release was given last; `idle_is_chosen`, what the colour that waits gets
+    is said elsewhere.
     """
     notes = []
     first = images.given_value(given, "blueGreen.colour")
@@ -52,11 +55,11 @@ def keep_colours(
     is_new = _release_image(given, chart.app_version, chart) != _release_image_before(
         before, release.current.app_version, chart
     )
-    if own[idle] or is_new:
-        if wanted.images[idle] != live.images[idle]:
+    if not idle_is_chosen and wanted.images[idle] != live.images[idle]:
+        if own[idle] or is_new:
             notes.append(f"{idle} gets {wanted.images[idle]}; the traffic stays at {live.active}")
-    elif wanted.images[idle] != live.images[idle]:
-        sets += _pinned(idle, live.images[idle])
+        else:
+            sets += _pinned(idle, live.images[idle])
     return values.also(sets), notes
 
 

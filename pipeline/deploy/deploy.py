@@ -207,7 +207,14 @@ def _prepare(
     colour = None
     if live is not None and release is not None and colours_of(after) is not None:
         values, told = keep_colours(
-            request.values, values, live, after, given_values(cluster), release, chart
+            request.values,
+            values,
+            live,
+            after,
+            given_values(cluster),
+            release,
+            chart,
+            idle_is_chosen=built is not None,
         )
         notes += told
         colour = live.idle

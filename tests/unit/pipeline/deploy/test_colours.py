@@ -98,6 +98,16 @@ def test_an_image_of_the_colour_that_waits_is_taken(chart: Chart) -> None:
     assert (strings, notes) == ((), ["blue gets web:9; the traffic stays at green"])
 
 
+def test_what_is_chosen_elsewhere_is_not_spoken_of_twice(chart: Chart) -> None:
+    values = Values(settings=("image.tag=6",))
+    after = rendered(blue="web:6", green="web:6")
+    before = {"image": {"tag": "5"}}
+    found, notes = keep_colours(
+        values, values, LIVE, after, before, RELEASE, chart, idle_is_chosen=True
+    )
+    assert (found.strings, notes) == (PIN_GREEN, [])
+
+
 def test_an_image_of_the_colour_with_the_traffic_is_not(chart: Chart) -> None:
     given = ("blueGreen.green.image.tag=9",)
     strings, (note,) = kept(chart, given, {}, "web:1", "web:9")
