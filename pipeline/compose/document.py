@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from pipeline.errors import ComposeUnreadable
+from pipeline.yaml_text import NotYaml, load_marked, plain
 
 Path_ = tuple[str | int, ...]
 
@@ -55,31 +54,14 @@ def read_file(path: Path, root: Path) -> ComposeFile:
         reason = getattr(error, "strerror", None) or "not UTF-8"
         raise ComposeUnreadable(f"{name} cannot be read: {reason}") from error
     try:
-        data = YAML(typ="rt").load(text)
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = f":{mark.line + 1}" if mark is not None else ""
-        reason = " ".join(str(error.problem or error.context or "cannot be read").split())
-        raise ComposeUnreadable(f"{name}{place}: not YAML: {reason}", hint="correct it") from error
-    except (YAMLError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ComposeUnreadable(f"{name}: not YAML: {reason}", hint="correct it") from error
+        data = load_marked(text)
+    except NotYaml as error:
+        raise ComposeUnreadable(
+            f"{error.place(name)}: not YAML: {error.reason}", hint="correct it"
+        ) from error
     if not isinstance(data, CommentedMap):
         raise ComposeUnreadable(f"{name}: no mapping", hint="a Compose file begins with services:")
     return ComposeFile(name, data)
-
-
-def plain(node: Any) -> Any:
-    """`node` as dicts, lists and scalars, with merge keys (`<<`) written out."""
-    if isinstance(node, Mapping):
-        return {str(key): plain(value) for key, value in node.items()}
-    if isinstance(node, Sequence) and not isinstance(node, str):
-        return [plain(value) for value in node]
-    # Scalars that remember how they were written are subclasses of the plain ones.
-    for kind in (bool, int, float, str):
-        if isinstance(node, kind):
-            return kind(node)
-    return node
 
 
 # Interpolation.

@@ -16,6 +16,7 @@ from pipeline.oci.layout import open_layout
 from pipeline.oci.registry.reference import Reference, Repository
 from pipeline.registries import open_registry
 from pipeline.settings import Settings
+from pipeline.yaml_text import NotYaml, load_plain
 
 TARGETS: Mapping[str, str] = {
     "production": "image",
@@ -109,16 +110,17 @@ def given_value(values: Values, path: str) -> Any:
 
     Raises `ChartInvalid` for a file that cannot be read.
     """
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
     found: Any = None
     for file in values.files:
         try:
-            node: Any = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, YAMLError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise ChartInvalid(f"{file} cannot be read: {reason}", hint="correct it") from error
+            node = load_plain(file.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            reason = (getattr(error, "strerror", None) or "not UTF-8").lower()
+            raise ChartInvalid(f"{file} cannot be read: {reason}") from error
+        except NotYaml as error:
+            raise ChartInvalid(
+                f"{error.place(str(file))}: not YAML: {error.reason}", hint="correct it"
+            ) from error
         for key in path.split("."):
             node = mapping(node).get(key)
         found = found if node is None else node

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from pipeline.errors import ChartInvalid
+from pipeline.yaml_text import NotYaml, load_marked, plain
 
 CHART = Path("deployment/helm/accelerapp")
 """The chart of this repository, below its root."""
@@ -123,24 +124,16 @@ class _ChartFile:
     @classmethod
     def read(cls, path: Path) -> _ChartFile:
         """Return the file; raises `ChartInvalid` for what is no YAML mapping."""
-        from ruamel.yaml import YAML
         from ruamel.yaml.comments import CommentedMap
-        from ruamel.yaml.error import MarkedYAMLError, YAMLError
-
-        from pipeline.compose.document import plain
 
         title = shown(path)
         text = _text(path, hint="a chart's folder has one")
         try:
-            data = YAML(typ="rt").load(text)
-        except MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            place = f":{mark.line + 1}" if mark is not None else ""
-            reason = " ".join(str(error.problem or error.context or "cannot be read").split())
-            raise ChartInvalid(f"{title}{place}: not YAML: {reason}", hint="correct it") from None
-        except (YAMLError, ValueError, RecursionError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise ChartInvalid(f"{title}: not YAML: {reason}", hint="correct it") from None
+            data = load_marked(text)
+        except NotYaml as error:
+            raise ChartInvalid(
+                f"{error.place(title)}: not YAML: {error.reason}", hint="correct it"
+            ) from None
         if not isinstance(data, CommentedMap):
             raise ChartInvalid(f"{title}: no mapping", hint="it begins with 'apiVersion: v2'")
         lines = {str(key): place[0] + 1 for key, place in (data.lc.data or {}).items()}

@@ -16,6 +16,7 @@ from typing import Any
 
 from pipeline.atomic import write_atomically
 from pipeline.errors import ChartInvalid, RenderedStale
+from pipeline.yaml_text import NotYaml, load_marked
 
 BEGIN = "<!-- values: written by 'invoke helm.docs' -->"
 END = "<!-- end of values -->"
@@ -35,16 +36,17 @@ class Value:
 def read_values(chart: Path) -> tuple[Value, ...]:
     """Return every value of a chart, in their order; raises `ChartInvalid` with the line of one
     that nothing describes."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
     path = chart / VALUES
     try:
         text = path.read_text(encoding="utf-8")
-        data = YAML(typ="rt").load(text)
-    except (OSError, UnicodeDecodeError, YAMLError) as error:
-        reason = " ".join(str(error).split())[:200]
+        data = load_marked(text)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = (getattr(error, "strerror", None) or "not UTF-8").lower()
         raise ChartInvalid(f"{path} cannot be read: {reason}") from error
+    except NotYaml as error:
+        raise ChartInvalid(
+            f"{error.place(str(path))}: not YAML: {error.reason}", hint="correct it"
+        ) from error
     if not isinstance(data, Mapping):
         raise ChartInvalid(f"{path} has no values", hint="it has to be a mapping")
     lines = text.splitlines()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import ManifestInvalid
+from pipeline.yaml_text import NotYaml, load_plain
 
 WORKLOADS = frozenset(
     {
@@ -144,24 +145,17 @@ def read_objects(text: str, place: str) -> tuple[KubernetesObject, ...]:
     What helm rendered says which template it comes from, and that is its place; else it is
     `place` with the line.  Raises `ManifestInvalid` for what is not YAML, or no object.
     """
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import MarkedYAMLError, YAMLError
-
     found = []
     line = 1
     for document in re.split(r"^---[ \t]*(?:#.*)?$", text, flags=re.MULTILINE):
         source = _SOURCE.search(document)
         where = source[1] if source else f"{place}:{_first_line(document, line)}"
         try:
-            data = YAML(typ="safe", pure=True).load(document)
-        except MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            at = line + (mark.line if mark is not None else 0)
-            reason = " ".join(str(error.problem or error.context or "cannot be read").split())
-            raise ManifestInvalid(f"{place}:{at}: not YAML: {reason}", hint="correct it") from error
-        except (YAMLError, ValueError, RecursionError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise ManifestInvalid(f"{place}:{line}: not YAML: {reason}") from error
+            data = load_plain(document)
+        except NotYaml as error:
+            at = error.place(place, line) if error.line is not None else f"{place}:{line}"
+            hint = "correct it" if error.line is not None else ""
+            raise ManifestInvalid(f"{at}: not YAML: {error.reason}", hint=hint) from error
         line += document.count("\n")
         if data is None:
             continue
