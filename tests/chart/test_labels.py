@@ -42,7 +42,6 @@ EVERYTHING: dict[str, Any] = {
         "a": "common",
         "b": "common",
         "checksum/config": "common",
-        "helm.sh/resource-policy": "common",
     },
     "podLabels": {"a": "own"},
     "podAnnotations": {"a": "own", "checksum/config": "own"},
