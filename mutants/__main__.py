@@ -20,20 +20,9 @@ from mutants.chart import CHART, Mutant, mutants
 ROOT = Path(__file__).parent.parent
 FLOOR = 0.95
 """The share that tests have to notice."""
-TESTS = (
-    "tests/chart/test_service_pods.py",
-    "tests/chart/test_traffic.py",
-    "tests/chart/test_companions.py",
-    "tests/chart/test_network.py",
-    "tests/chart/test_monitoring.py",
-    "tests/chart/test_scaling.py",
-    "tests/chart/test_volumes.py",
-    "tests/chart/test_bad_values.py",
-    "tests/chart/test_helm_test_pod.py",
-    "tests/chart/test_notes.py",
-    "tests/chart/test_checks.py",
-    "tests/chart/test_values.py",
-)
+QUICK = ("service_pods", "traffic", "companions", "network", "monitoring", "scaling", "volumes")
+THOROUGH = ("labels", "text", "notes", "helm_test_pod", "bad_values", "checks", "values")
+"""What is asked of a mutant that none of the quick ones notices."""
 FIRST = {
     "NOTES.txt": "notes",
     "_network.tpl": "network",
@@ -51,7 +40,7 @@ FIRST = {
     "servicemonitor.yaml": "monitoring",
     "service.yaml": "traffic",
 }
-"""The tests most likely to notice: one that does ends the run, and most runs are short then."""
+"""The tests most likely to notice: the first that does ends a run."""
 # What looks at no template, and what runs everything once more in another process.  Nor what
 # compares with the rendered manifest: that would notice anything, and say nothing.
 LEFT_OUT = (
@@ -85,31 +74,39 @@ def judge(mutant: Mutant, folder: Path) -> Verdict:
     begin = time.monotonic()
     path = folder / mutant.path
     path.write_text(mutant.text, encoding="utf-8")
-    likely = [name for name in TESTS if name.endswith(f"test_{FIRST.get(mutant.path.name)}.py")]
-    tests = [*likely, *(name for name in TESTS if name not in likely)]
+    first = FIRST.get(mutant.path.name)
+    quick = tuple(name for name in QUICK if name != first)
+    thorough = tuple(name for name in THOROUGH if name != first)
+    by = ""
+    try:
+        for names in ((first,) if first else (), quick, thorough):
+            by = by or (run_tests(names, folder) if names else "")
+    finally:
+        shutil.copyfile(ROOT / mutant.path, path)
+    return Verdict(mutant, by, time.monotonic() - begin)
+
+
+def run_tests(names: tuple[str, ...], folder: Path) -> str:
+    """Return the first test that fails, empty for none."""
     argv = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider"]
-    environ = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    files = [f"tests/chart/test_{name}.py" for name in names]
     try:
         done = subprocess.run(
-            [*argv, "-k", f"not ({LEFT_OUT})", *tests],
+            [*argv, "-k", f"not ({LEFT_OUT})", *files],
             cwd=folder,
-            env=environ,
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
             capture_output=True,
             text=True,
             timeout=TIMEOUT_S,
             check=False,
         )
-        by = ""
-        if done.returncode:
-            failed = [
-                line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))
-            ]
-            by = failed[0].partition(" - ")[0] if failed else f"pytest: exit code {done.returncode}"
     except subprocess.TimeoutExpired:
-        by = "it took too long"
-    finally:
-        shutil.copyfile(ROOT / mutant.path, path)
-    return Verdict(mutant, by, time.monotonic() - begin)
+        return "it took too long"
+    if not done.returncode:
+        return ""
+    lines = done.stdout.splitlines()
+    failed = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
+    return failed[0].partition(" - ")[0] if failed else f"pytest: exit code {done.returncode}"
 
 
 def main() -> int:

@@ -123,3 +123,24 @@ def test_each_of_them_is_one_that_kubernetes_takes(found: Rendered) -> None:
 
     for one in found.objects:
         assert list(against_schema(one, known_versions()[-1])) == [], json.dumps(one.data)
+
+
+@pytest.mark.parametrize(
+    ("release", "expected"),
+    [
+        # What helm takes for a release, which is at most 53 characters.
+        ("r" * 53, "r" * 50),
+        (f"{'r' * 49}-{'s' * 3}", "r" * 49),
+        (f"{'r' * 40}-accelerapp", f"{'r' * 40}-accelerap"),
+        (f"accelerapp-{'r' * 42}", f"accelerapp-{'r' * 39}"),
+    ],
+)
+def test_long_names_are_cut_to_what_a_service_may_have(
+    helm: str, release: str, expected: str
+) -> None:
+    argv = [helm, "template", release, str(CHART), "--set", "monitor.enabled=true"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = Rendered(read_objects(done.stdout, "chart"))
+    assert found.names("Service") == [expected, f"{expected}-monitor"]
+    assert max(len(one.name) for one in found.objects) <= 63

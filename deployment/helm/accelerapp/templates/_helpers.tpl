@@ -1,11 +1,12 @@
-{{- /* Names. The longest suffix, "-monitor", has to fit into the 63 characters of a Service. */ -}}
+{{- /* Names. The longest suffix, "-monitor", has to fit into the 63 characters of a Service: the
+       schema takes overrides of at most 50, and what is longer otherwise is cut. */ -}}
 {{- define "accelerapp.name" -}}
-{{- default .Chart.Name .Values.nameOverride | trunc 50 | trimSuffix "-" }}
+{{- default .Chart.Name .Values.nameOverride }}
 {{- end }}
 
 {{- define "accelerapp.fullname" -}}
 {{- if .Values.fullnameOverride }}
-{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" }}
+{{- .Values.fullnameOverride }}
 {{- else if contains (include "accelerapp.name" .) .Release.Name }}
 {{- .Release.Name | trunc 50 | trimSuffix "-" }}
 {{- else }}
