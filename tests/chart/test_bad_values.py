@@ -289,7 +289,7 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
         {"ollama": {"enabled": True, "persistence": {"accessModes": ["ReadOnlyMany"]}}},
         "ollama.persistence is ReadOnlyMany",
     ),
-    ({"strategy": {"maxSurge": 0}}, "no pod could ever be replaced"),
+    ({"strategy": {"maxSurge": 0}}, "no pod could ever be replaced; allow one of them 1"),
     ({"strategy": {"maxSurge": "0%", "maxUnavailable": "0%"}}, "no pod could ever be replaced"),
     ({"terminationGracePeriodSeconds": 40}, "terminationGracePeriodSeconds (40) is not more than"),
     ({"config": {"shutdownGraceSeconds": 54.5}}, "is not more than drainSeconds (5)"),
@@ -373,7 +373,7 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
             ("1001ms", "1s"),
             ("5s", "500ms"),
             ("61m", "1h"),
-            ("25h", "1d"),
+            ("86400001ms", "1d"),
         )
     ),
     # Labels that the chart sets itself.
@@ -422,7 +422,10 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ),
     *(
         ({"redis": {"url": url}}, f"redis.url ({url}) is no address")
-        for url in ("redis://a..b", "redis://[::1", "redis://a:b", "redis://a/x", "redis://::1")
+        for url in (
+            *("redis://a..b", "redis://[::1", "redis://a:b", "redis://a/x", "redis://::1"),
+            *("redis://[12345::1]", "redis://[1:2:3:4:5:6:7:8:9]"),
+        )
     ),
     *(
         (nested(what, url), f"{what} ({url}) has a port that there is not")
