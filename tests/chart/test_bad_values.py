@@ -206,7 +206,10 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
         {"pdb": {"minAvailable": 1, "maxUnavailable": 1}},
         "pdb.minAvailable and pdb.maxUnavailable are both set",
     ),
-    ({"pdb": {"maxUnavailable": 0}}, "pdb.maxUnavailable is 0"),
+    (
+        {"pdb": {"maxUnavailable": 0}},
+        "pdb.maxUnavailable is 0: no node with one of these pods could ever be drained; allow 1",
+    ),
     ({"pdb": {"maxUnavailable": "0%"}}, "pdb.maxUnavailable is 0"),
     ({"pdb": {"minAvailable": 2}}, "keeps all of 2 pods"),
     ({"pdb": {"minAvailable": "100%"}}, "keeps all of 2 pods"),
