@@ -15,6 +15,8 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import pytest
+
 from tests.chart.conftest import NAME, ROOT, Render
 
 
@@ -136,3 +138,16 @@ def test_it_waits_for_a_service_that_comes_up_after_a_second(render: Render) -> 
         asking.join(timeout=50)
     (done,) = found
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b'{"status": "fail", "files": ["a"]}', 1),
+        (b'{"status": "pass", "files": []}', 1),
+        (b'{"status": "warn", "files": ["a"]}', 0),
+    ],
+)
+def test_what_is_answered_decides(render: Render, body: bytes, code: int) -> None:
+    with answering(200, body) as address:
+        assert run(render, address).returncode == code
