@@ -59,6 +59,21 @@ def test_the_project_and_its_image_require_the_same() -> None:
     assert required == set(pyproject["project"]["dependencies"])
 
 
+def locked(name: str) -> dict[str, str]:
+    text = (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
+    return dict(re.findall(r"^([a-z0-9][\w.-]*)==(\S+)", text, re.MULTILINE))
+
+
+@pytest.mark.parametrize("name", ["audit", "kubernetes"])
+def test_what_is_installed_beside_the_tasks_fits_them(name: str) -> None:
+    """`pip install -r requirements/dev.txt -r …`: two versions of one package would not go."""
+    tasks, more = locked("dev"), locked(name)
+    assert more
+    assert {one: more[one] for one in more if one in tasks} == {
+        one: tasks[one] for one in more if one in tasks
+    }
+
+
 def test_guides_name_the_ports_and_volumes_of_the_image() -> None:
     description = ROOT / "deployment" / "images.toml"
     text = description.read_text(encoding="utf-8")
