@@ -459,6 +459,33 @@ class HelmFailed(PipelineError):
     exit_code = 110
 
 
+# The pipeline itself: 120-125.
+
+
+class WorkflowsInvalid(PipelineError):
+    """Workflows, actions or settings of GitHub's that break a schema or a rule; all is printed."""
+
+    exit_code = 120
+
+
+class WorkflowFailed(PipelineError):
+    """A workflow that ran on this machine and failed, or that could not be run."""
+
+    exit_code = 121
+
+
+class ReleaseRefused(PipelineError):
+    """A release that must not be: of changed files, without a changelog entry, out already."""
+
+    exit_code = 122
+
+
+class GuidesInvalid(PipelineError):
+    """Guides that say what is not so; each finding is printed."""
+
+    exit_code = 123
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return "did you mean 'x'? " for the known name closest to `name`, or ""."""
     match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
