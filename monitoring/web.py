@@ -43,6 +43,22 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 # Less than this fits in the packet with the head, compressed or not.
 _WORTH_COMPRESSING = 1024
 HEALTH = "application/health+json"
+PATHS = {
+    "/": (
+        "a page for people: state, checks, curves of the last ten minutes; no assets from"
+        " elsewhere, no need of JavaScript"
+    ),
+    "/livez": "200 and `ok`: this process alone, for liveness probes",
+    "/readyz": (
+        "`application/health+json`: 200, and 503 while the monitor stops; `?verbose` says more"
+    ),
+    "/health": "`application/health+json`: 200 for `pass` and `warn`, 503 for `fail`",
+    "/status": (
+        "JSON: name, version, revision, uptime, overall status, configuration without secrets"
+    ),
+    "/metrics": ("Prometheus' text format 0.0.4, or OpenMetrics 1.0.0 for whoever prefers it"),
+}
+"""What each path answers, as the README has it."""
 
 
 @dataclass(frozen=True, slots=True)

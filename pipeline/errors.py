@@ -599,7 +599,7 @@ class VersionTaken(PipelineError):
 class ClusterUnavailable(PipelineError):
     """No Kubernetes API server answers, or one of a version that is not supported.
 
-    `kubectl version`; then `KUBECONFIG`, `--kubeconfig` or `--context`.
+    `kubectl version`; then `KUBECONFIG` or `--context`.
     """
 
     exit_code = 103

@@ -95,11 +95,16 @@ class _Events(Collector):
 
     def collect(self) -> Iterator[Metric]:
         published, dropped = self._publisher.counts
-        for name, value, meaning in (
-            ("published", published, "Generations that were put on the Redis stream."),
-            ("dropped", dropped, "Generations that never came to the Redis stream."),
-        ):
-            yield CounterMetricFamily(f"accelerapp_events_{name}", meaning, value=value)
+        yield CounterMetricFamily(
+            "accelerapp_events_published_total",
+            "Generations that were put on the Redis stream.",
+            value=published,
+        )
+        yield CounterMetricFamily(
+            "accelerapp_events_dropped_total",
+            "Generations that never came to the Redis stream.",
+            value=dropped,
+        )
         yield GaugeMetricFamily(
             "accelerapp_redis_up",
             "1 if Redis answered when it was last asked.",

@@ -15,6 +15,19 @@ _STRING = {"type": "string"}
 _INTEGER = {"type": "integer"}
 
 
+SUMMARIES = {
+    "POST /v1/generate": "Firmware, SDK and panel of a device",
+    "GET /v1/platforms": "Boards, and what can be connected",
+    "GET /openapi.json": "This document",
+    "GET /info": "What runs, and since when",
+    "GET /livez": "Whether the process answers",
+    "GET /readyz": "Whether it can be sent requests",
+    "GET /metrics": "Metrics for Prometheus",
+    "GET /": "A page to try it",
+}
+"""Of every address; DEPLOYMENT.md's table has them, too."""
+
+
 def document(settings: Settings) -> bytes:
     """The document as JSON, for these limits."""
     return json.dumps(_document(settings), ensure_ascii=False).encode() + b"\n"
@@ -33,29 +46,29 @@ def _document(settings: Settings) -> dict[str, Any]:
         "paths": {
             "/v1/generate": {"post": _generate(settings)},
             "/v1/platforms": {
-                "get": _get("listPlatforms", "Boards, and what can be connected", "Platforms")
+                "get": _get("listPlatforms", SUMMARIES["GET /v1/platforms"], "Platforms")
             },
             "/openapi.json": {
                 "get": {
                     "operationId": "describe",
-                    "summary": "This document",
+                    "summary": SUMMARIES["GET /openapi.json"],
                     "responses": {
                         "200": _content("The document", "application/json", {"type": "object"})
                     },
                 }
             },
-            "/info": {"get": _get("info", "What runs, and since when", "Info")},
+            "/info": {"get": _get("info", SUMMARIES["GET /info"], "Info")},
             "/livez": {
                 "get": {
                     "operationId": "livez",
-                    "summary": "Whether the process answers",
+                    "summary": SUMMARIES["GET /livez"],
                     "responses": {"200": _content("It does", "text/plain", _STRING)},
                 }
             },
             "/readyz": {
                 "get": {
                     "operationId": "readyz",
-                    "summary": "Whether it can be sent requests",
+                    "summary": SUMMARIES["GET /readyz"],
                     "parameters": [
                         {
                             "name": "verbose",
@@ -74,7 +87,7 @@ def _document(settings: Settings) -> dict[str, Any]:
             "/metrics": {
                 "get": {
                     "operationId": "metrics",
-                    "summary": "Metrics for Prometheus",
+                    "summary": SUMMARIES["GET /metrics"],
                     "responses": {
                         "200": {
                             "description": "The metrics",
@@ -89,7 +102,7 @@ def _document(settings: Settings) -> dict[str, Any]:
             "/": {
                 "get": {
                     "operationId": "page",
-                    "summary": "A page to try it",
+                    "summary": SUMMARIES["GET /"],
                     "responses": {"200": _content("The page", "text/html", _STRING)},
                 }
             },
@@ -113,7 +126,7 @@ def _generate(settings: Settings) -> dict[str, Any]:
     }
     return {
         "operationId": "generate",
-        "summary": "Firmware, SDK and panel of a device",
+        "summary": SUMMARIES["POST /v1/generate"],
         "description": "The body is the description, in JSON or in YAML (UTF-8, at most"
         f" {settings.max_body_bytes} bytes; no anchors, aliases or tags).",
         "parameters": [

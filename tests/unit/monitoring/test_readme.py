@@ -12,6 +12,7 @@ from monitoring.health_check import configured_watches
 from monitoring.metrics import FAMILIES
 from monitoring.readings import judge
 from monitoring.settings import VARIABLES, Settings
+from monitoring.web import PATHS
 from tests.unit.monitoring.moments import readings
 from tests.unit.monitoring.test_web import Client
 
@@ -34,6 +35,7 @@ def test_endpoints() -> None:
     client = Client()
     paths = [row[0] for row in table("path")]
     assert all(client.ask(path).status == 200 for path in paths)
+    assert paths == list(PATHS)
     served = re.findall(r'^        "(/[a-z]*)": ', (PACKAGE / "web.py").read_text(), re.MULTILINE)
     assert sorted(paths) == sorted(served)
 
