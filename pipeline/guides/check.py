@@ -123,7 +123,8 @@ def _commands(guide: Guide, facts: Facts, wrong: Wrong) -> Iterator[Finding]:
 def _reasons(
     words: Sequence[str], facts: Facts, wrong: Wrong, forwarded: Mapping[int, int]
 ) -> Iterator[str]:
-    if words[0].rpartition("/")[2] in programs.OURS and (reason := wrong(words)):
+    program = words[0].rpartition("/")[2]
+    if program in programs.OURS and (reason := wrong((program, *words[1:]))):
         yield reason
     yield from programs.wrong(words, facts, forwarded)
 

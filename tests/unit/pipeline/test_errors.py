@@ -57,3 +57,14 @@ def test_an_error_says_what_failed_and_then_what_to_do() -> None:
 )
 def test_the_nearest_name_is_offered_where_one_is_near(name: str, expected: str) -> None:
     assert nearest(name, ("base", "production")) == expected
+
+
+@pytest.mark.parametrize("error", tree()[1:], ids=lambda error: error.__name__)
+def test_each_says_what_it_means_and_what_to_do(error: type[PipelineError]) -> None:
+    """Of which `invoke docs` makes a table."""
+    if error.__module__ != errors.__name__:
+        return
+    meaning, _, remedy = (error.__doc__ or "").partition("\n\n")
+    for paragraph in (meaning, remedy):
+        assert len(paragraph.split()) > 3, error
+        assert paragraph.strip().endswith(".")
