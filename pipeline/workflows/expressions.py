@@ -46,7 +46,7 @@ class ExpressionInvalid(ValueError):
 class Literal:
     """`null`, `true`, a number or a text."""
 
-    value: None | bool | float | str
+    value: bool | float | str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ _TOKENS = re.compile(
 )
 # Of binary operators, the loosest first.
 _LEVELS = (("||",), ("&&",), ("==", "!="), ("<", "<=", ">", ">="))
-_WORDS: dict[str, None | bool | float] = {
+_WORDS: dict[str, bool | float | None] = {
     "null": None,
     "true": True,
     "false": False,
@@ -195,9 +195,7 @@ class _Parser:
 
     def error(self) -> ExpressionInvalid:
         token = self.token
-        what = "the expression ends too early" if token.kind == "end" else f"'{token.text}' is one"
-        if token.kind != "end":
-            what = f"'{token.text}' is not expected here"
+        what = "it ends too early" if token.kind == "end" else f"'{token.text}' is not expected"
         return ExpressionInvalid(what, token.at)
 
     def _take(self, *texts: str) -> _Token | None:
@@ -271,10 +269,7 @@ class _Parser:
                 self._next += 1
                 node = Property(node, token.text)
             elif self._take("["):
-                if self._take("*"):
-                    node = Star(node)
-                else:
-                    node = Index(node, self.expression())
+                node = Star(node) if self._take("*") else Index(node, self.expression())
                 self._expect("]")
             else:
                 break
