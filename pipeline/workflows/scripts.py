@@ -11,10 +11,9 @@ from pipeline.workflows.document import Document, Job, Step, mapping_of
 from pipeline.workflows.evaluate import UNKNOWN, NotComputable, Partly, Scope, as_text, fill
 from pipeline.workflows.expressions import ExpressionInvalid
 
+_CONTEXTS = "env github inputs job jobs matrix needs runner secrets steps strategy vars"
 # Whatever only a run can tell.
-NOTHING_KNOWN = Scope(
-    dict.fromkeys(("github", "env", "vars", "job", "runner", "secrets", "needs", "strategy", "matrix", "steps", "inputs", "jobs"), UNKNOWN)
-)  # fmt: skip
+NOTHING_KNOWN = Scope(dict.fromkeys(_CONTEXTS.split(), UNKNOWN))
 
 
 def with_context(scope: Scope, **contexts: Any) -> Scope:

@@ -37,6 +37,11 @@ _CRON_NAMES = (
     ["sun", "mon", "tue", "wed", "thu", "fri", "sat"],
 )
 _CRON = (("minute", 0, 59), ("hour", 0, 23), ("day", 1, 31), ("month", 1, 12), ("weekday", 0, 6))
+_KINDS: dict[str, tuple[type, ...]] = {
+    "boolean": (bool,),
+    "number": (int, float),
+    "string": (str,),
+}
 Found = Iterator[tuple[Path_, str, str]]
 
 
@@ -191,13 +196,10 @@ def _events(document: Document) -> Found:
     for name, given in inputs_of(document, "workflow_dispatch").items():
         path = ("on", "workflow_dispatch", "inputs", name, "default")
         options = given.get("options")
-        if given.get("type") == "choice" and "default" in given and isinstance(options, list):
-            if given["default"] not in options:
-                yield (
-                    path,
-                    "inputs",
-                    f"'{given['default']}' is no option; {_near(str(given['default']), options)}",
-                )
+        is_choice = given.get("type") == "choice" and isinstance(options, list)
+        if is_choice and "default" in given and given["default"] not in options:
+            default = str(given["default"])
+            yield path, "inputs", f"'{default}' is no option; {_near(default, options)}"
 
 
 def wrong_cron(text: str) -> str:
@@ -265,7 +267,7 @@ def _called(job: Job, documents: Documents) -> Found:
     yield from _handed(job.path, "with", given, inputs, workflow.name, "actions")
     for name, value in given.items():
         kind = inputs.get(name, {}).get("type")
-        fits = {"boolean": bool, "number": (int, float), "string": str}.get(str(kind), object)
+        fits = _KINDS.get(str(kind), (object,))
         if "${{" not in str(value) and not isinstance(value, fits):
             yield (*job.path, "with", name), "actions", f"'{name}' is a {kind}; give it one"
     secrets = job.data.get("secrets")
