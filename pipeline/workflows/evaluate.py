@@ -57,6 +57,8 @@ class Status(enum.Enum):
     SUCCESS = "success"
     FAILURE = "failure"
     CANCELLED = "cancelled"
+    SKIPPED = "skipped"
+    """Nothing failed, and something that was waited for did not run."""
 
 
 class NotComputable(ValueError):

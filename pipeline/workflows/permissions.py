@@ -127,8 +127,8 @@ def _read(documents: Documents, job: Job) -> dict[str, str]:
     """Return what has to be at least `read` in a job, each with what needs it."""
     if job.uses:
         return _of_called(documents, job, "read")
-    steps = _steps(documents, job.steps)
-    return {"contents": one.action for one in steps if one.action == "actions/checkout"}
+    used = {step.action for step in _steps(documents, job.steps)}
+    return {"contents": "actions/checkout"} if "actions/checkout" in used else {}
 
 
 def _of_called(documents: Documents, job: Job, level: str) -> dict[str, str]:

@@ -195,9 +195,10 @@ def _events(document: Document) -> Found:
                 yield path, "events", f"not beside {kept}; use '!' in front of a pattern there"
     for name, given in inputs_of(document, "workflow_dispatch").items():
         path = ("on", "workflow_dispatch", "inputs", name, "default")
-        options = given.get("options")
-        is_choice = given.get("type") == "choice" and isinstance(options, list)
-        if is_choice and "default" in given and given["default"] not in options:
+        options: Any = given.get("options")
+        if given.get("type") != "choice" or not isinstance(options, list):
+            continue
+        if "default" in given and given["default"] not in options:
             default = str(given["default"])
             yield path, "inputs", f"'{default}' is no option; {_near(default, options)}"
 
