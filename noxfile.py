@@ -61,6 +61,14 @@ def lint(session: nox.Session) -> None:
 
 
 @nox.session(tags=["check"])
+def docs(session: nox.Session) -> None:
+    """The guides: what they say is so, and their commands do what they say when they are run."""
+    install(session, "docker.txt")
+    session.run("invoke", "docs", "--check")
+    session.run("pytest", *(session.posargs or ["tests/docs"]))
+
+
+@nox.session(tags=["check"])
 def types(session: nox.Session) -> None:
     """mypy --strict over the application, the monitor and the pipeline."""
     install(session, "lint.txt")

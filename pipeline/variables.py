@@ -68,6 +68,8 @@ TOOLS = (
     Variable("XDG_CACHE_HOME", "~/.cache", "where Trivy's folder is otherwise"),
     Variable("SYFT", "syft on PATH", "Syft"),
     Variable("COSIGN", "cosign on PATH", "cosign; `COSIGN_PASSWORD` is read by cosign itself"),
+    Variable("ACT", "act on PATH", "act, which runs workflows on this machine"),
+    Variable("ACTIONLINT", "actionlint on PATH", "actionlint"),
     Variable("HADOLINT", "hadolint on PATH", "hadolint"),
     Variable("HELM", "helm on PATH", "Helm; `KUBECONFIG` is read by helm and kubectl themselves"),
     Variable("KUBECTL", "kubectl on PATH", "kubectl"),

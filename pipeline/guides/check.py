@@ -11,14 +11,28 @@ from urllib.parse import unquote
 
 from pipeline.atomic import write_atomically
 from pipeline.command_lines import ScriptUnreadable, commands_in
+from pipeline.errors import nearest
 from pipeline.findings import Finding
-from pipeline.guides import programs
+from pipeline.guides import programs, source
 from pipeline.guides.document import Guide, Span, parse_guide, read_guide
 from pipeline.guides.facts import Facts
 from pipeline.guides.sections import Render, fill
 
 Wrong = Callable[[Sequence[str]], str]
-"""Why the words of a command of ours cannot be; empty where they can."""
+
+# Beside the tasks: what the service and the monitor take.
+_PARSERS = ("src/accelerapp/cli.py", "monitoring/health_check.py")
+
+
+@dataclass(frozen=True, slots=True)
+class Ours:
+    """What is known of this project's own commands."""
+
+    wrong: Wrong
+    """Why the words of a command cannot be; empty where they can."""
+    flags: frozenset[str]
+    """Flags of all tasks, such as `--dry-run`."""
+
 
 PLACES = (
     "*.md",
@@ -35,6 +49,7 @@ PLACES = (
 _OPTIONAL = re.compile(r"[\[\]]")
 _OTHERWISE = re.compile(r"(?<=\w)\|[\w.-]+")
 _PLACEHOLDER = re.compile(r"[A-Z][A-Z0-9_]*")
+_FLAG = re.compile(r"--[a-z][a-z-]*")
 _AND_SO_ON = frozenset(("…", "..."))
 
 
@@ -70,7 +85,7 @@ def guides_of(root: Path) -> tuple[str, ...]:
 
 
 def check(
-    facts: Facts, wrong: Wrong, renders: Mapping[str, Render], *, write: bool = False
+    facts: Facts, ours: Ours, renders: Mapping[str, Render], *, write: bool = False
 ) -> Checked:
     """Look at every guide; with `write`, bring its sections up to date first.
 
@@ -92,10 +107,12 @@ def check(
             else:
                 stale.append(name)
         guides[name] = guide
+    known = ours.flags | _other_flags(facts.root)
     for guide in guides.values():
         findings += guide.unreadable
-        findings += _commands(guide, facts, wrong)
-        findings += _spans(guide, facts, wrong)
+        findings += _commands(guide, facts, ours.wrong)
+        findings += _spans(guide, facts, ours.wrong)
+        findings += _flags(guide, known)
         findings += _links(guide, guides, facts.root)
     return Checked(
         tuple(guides),
@@ -123,8 +140,10 @@ def _commands(guide: Guide, facts: Facts, wrong: Wrong) -> Iterator[Finding]:
 def _reasons(
     words: Sequence[str], facts: Facts, wrong: Wrong, forwarded: Mapping[int, int]
 ) -> Iterator[str]:
-    program = words[0].rpartition("/")[2]
-    if program in programs.OURS and (reason := wrong((program, *words[1:]))):
+    program, *rest = (words[0].rpartition("/")[2], *words[1:])
+    if program == "invoke" and rest[:1] == ["--help"]:
+        rest = [*rest[1:], "$REST"]
+    if program in programs.OURS | {"python3"} and (reason := wrong((program, *rest))):
         yield reason
     yield from programs.wrong(words, facts, forwarded)
 
@@ -146,11 +165,31 @@ def _spans(guide: Guide, facts: Facts, wrong: Wrong) -> Iterator[Finding]:
             continue
         for command in found:
             words = command.words
-            if len(words) == 2 and words[0] == "invoke" and not words[1].startswith("-"):
-                # A task by its name: that it takes more is not said there.
-                words = (words[0], "--help", words[1])
+            if words[0] == "invoke":
+                # In a sentence: what the task needs besides is not said there.
+                words = (*words, "$REST")
             for reason in _reasons(words, facts, wrong, {}):
                 yield Finding(place, "command", reason)
+
+
+def _other_flags(root: Path) -> frozenset[str]:
+    found = [
+        call
+        for name in _PARSERS
+        if (root / name).exists()
+        for call in source.calls(root / name, "add_argument")
+    ]
+    return frozenset(word for _, words in found for word in words if str(word).startswith("--"))
+
+
+def _flags(guide: Guide, known: frozenset[str]) -> Iterator[Finding]:
+    """Give each flag, alone in inline code, that no command has."""
+    for span in guide.spans:
+        if (flag := _FLAG.match(span.text)) and flag[0] not in known:
+            hint = nearest(flag[0], known) or "name its program beside it"
+            yield Finding(
+                f"{guide.name}:{span.line}", "flag", f"no command of ours has {flag[0]}; {hint}"
+            )
 
 
 def _meant(span: Span) -> str:

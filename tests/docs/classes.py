@@ -47,10 +47,20 @@ CLASSES: tuple[Run | Parsed, ...] = (
     Run(r"invoke dockerfile( --check)?"),
     Run(r"invoke docs( --check)?"),
     Run(r"invoke tags( --json)?"),
-    Parsed(r"invoke lock( --upgrade)?", "minutes with the network", "tests/unit/pipeline/test_resolve.py"),
-    Parsed(r"invoke cache --prune .*", "the cache is everybody's", "tests/unit/pipeline/test_cache.py"),
-    Parsed(r"invoke build --engine docker .*", "minutes", "tests/integration/test_docker_engine.py"),
-    Parsed(r"invoke build --source .*", "needs another project", "tests/integration/test_source.py"),
+    Parsed(
+        r"invoke lock( --upgrade)?",
+        "minutes with the network",
+        "tests/unit/pipeline/test_resolve.py",
+    ),
+    Parsed(
+        r"invoke cache --prune .*", "the cache is everybody's", "tests/unit/pipeline/test_cache.py"
+    ),
+    Parsed(
+        r"invoke build --engine docker .*", "minutes", "tests/integration/test_docker_engine.py"
+    ),
+    Parsed(
+        r"invoke build --source .*", "needs another project", "tests/integration/test_source.py"
+    ),
     # Registries.
     Run(r"invoke push --registry ghcr\.io/owner( --dry-run| --tag \S+)?", ("docker-registry",)),
     Run(r"invoke push --chart --registry ghcr\.io/owner", ("docker-registry",)),
@@ -66,7 +76,9 @@ CLASSES: tuple[Run | Parsed, ...] = (
         r"invoke verify ghcr\.io/owner/\S+ --key cosign\.pub( --require \S+)?",
         ("docker-registry", "cosign"),
     ),
-    Run(r"invoke rebuild (dist/images/production|ghcr\.io/owner/\S+) --check", ("docker-registry",)),
+    Run(
+        r"invoke rebuild (dist/images/production|ghcr\.io/owner/\S+) --check", ("docker-registry",)
+    ),
     Run(r"invoke audit --only source,shell,dockerfiles"),
     Parsed(r"invoke sign \S+ --keyless", "a person, or a workflow, and Sigstore"),
     Parsed(r"invoke verify \S+ --identity .*", "a signature of a workflow's, and Sigstore"),
@@ -89,9 +101,7 @@ CLASSES: tuple[Run | Parsed, ...] = (
         ("helm", "kubectl", "docker-registry"),
         cluster=True,
     ),
-    Run(
-        r"invoke deploy\.(switch|rollback)", ("helm", "kubectl", "docker-registry"), cluster=True
-    ),
+    Run(r"invoke deploy\.(switch|rollback)", ("helm", "kubectl", "docker-registry"), cluster=True),
     Run(r"helm history accelerapp --namespace devices", ("helm",), cluster=True),
     Parsed(r"invoke helm\.test", "nox -s chart runs the same tests", "tests/chart/test_text.py"),
     Parsed(r"helm test .*", "runs a pod", "tests/chart/test_helm_test_pod.py"),
@@ -99,7 +109,11 @@ CLASSES: tuple[Run | Parsed, ...] = (
     Parsed(r"kubectl .*", "a cluster with containers in it"),
     # The stack and engines.
     Run(r"invoke compose\.check"),
-    Parsed(r"invoke compose\..*", "an engine, for minutes", "tests/integration/test_compose.py"),
+    Parsed(
+        r"invoke compose\.(down|logs|ps|smoke|up)\b.*",
+        "an engine, for minutes",
+        "tests/integration/test_compose.py",
+    ),
     Parsed(r"docker compose .*", "an engine, for minutes", "tests/integration/test_compose.py"),
     Parsed(r"invoke load.*", "an engine", "tests/integration/test_load.py"),
     Parsed(r"docker (run|load|inspect) .*", "an engine", "tests/integration/test_containers.py"),

@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
 from tests.docs.classes import REGISTRY
-from tests.integration.building import ROOT, commit_all, copy_repository, git
+from tests.integration.building import commit_all, copy_repository, git
 from tests.integration.registry import free_port, running_registry
 from tests.standins.kubernetes import Cluster, running_cluster
 
@@ -78,13 +79,77 @@ class Place:
             text=True,
         ) as process:
             try:
-                answered = _answers(address, process)
+                assert _answers(address, process), f"{' '.join(words)}: no answer at {address}"
+                yield
             finally:
                 process.send_signal(signal.SIGTERM)
-            if answered:
-                yield
-        assert answered, f"{' '.join(words)} does not answer at {address}"
-        assert process.returncode in (0, -signal.SIGTERM)
+                process.wait(30)
+        assert process.returncode == 0
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """The copy, committed and released as v1.2.3, with all images built; a registry that has
+    this release and the one before, signed; a service and a monitor that run."""
+    folder = commit_all(copy_repository(tmp_path_factory.mktemp("docs") / "checkout"))
+    git(folder, "tag", "v1.2.3")
+    # Beside the files of the commit: none of these may make the checkout a changed one.
+    (folder / ".git/info/exclude").write_text(
+        "/production.yaml\n/device.yaml\n/cosign.*\n/out*\n*.tar\n"
+    )
+    (folder / "production.yaml").write_text(VALUES)
+    home = tmp_path_factory.mktemp("home")
+    environ = {
+        **os.environ,
+        "CI": "true",
+        "HOME": str(home),
+        "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache")),
+        "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"])),
+        "PYTHONPATH": str(folder / "src"),
+        "COSIGN_PASSWORD": "",
+        "ACCELERAPP_OUTPUT_DIR": str(home / "output"),
+    }
+    for name in ("ACCELERAPP_REGISTRY", "REGISTRY_USERNAME", "REGISTRY_PASSWORD"):
+        environ.pop(name, None)
+    ports = {"8000": str(free_port()), "8080": str(free_port())}
+    with ExitStack() as stack:
+        registry = ""
+        if program := shutil.which("docker-registry"):
+            storage = tmp_path_factory.mktemp("registry")
+            registry = stack.enter_context(running_registry(Path(program), storage)).address
+            environ["ACCELERAPP_REGISTRY"] = f"{registry}/owner"
+        made = Place(folder, registry, ports, environ)
+        made.run(("invoke", "build", "--target", "all", "--platform", "all"))
+        if registry:
+            for version in ("v1.2.2", "v1.2.3"):
+                made.run(("invoke", "push", "--tag", f"{version}-production"))
+        if registry and shutil.which("cosign"):
+            made.run(("cosign", "generate-key-pair"))
+            made.run(("invoke", "sign", f"{REGISTRY}/accelerapp:v1.2.3-production",
+                      "--key", "cosign.key"))  # fmt: skip
+        service = ("accelerapp", "serve", "--port", ports["8000"])
+        stack.enter_context(made.serving(service, f"http://127.0.0.1:{ports['8000']}/livez"))
+        made.environ["ACCELERAPP_URL"] = f"http://127.0.0.1:{ports['8000']}"
+        monitor = (sys.executable, "-m", "monitoring.monitor")
+        stack.enter_context(
+            made.serving(
+                monitor,
+                f"http://127.0.0.1:{ports['8080']}/livez",
+                MONITOR_PORT=ports["8080"],
+            )
+        )
+        made.run(("accelerapp", "new"), stdout=folder / "device.yaml")
+        yield made
+
+
+@pytest.fixture(scope="session")
+def cluster(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster that the commands of the guides find by KUBECONFIG."""
+    with running_cluster() as cluster:
+        kubeconfig = cluster.write_kubeconfig(tmp_path_factory.mktemp("cluster") / "kubeconfig")
+        place.environ["KUBECONFIG"] = str(kubeconfig)
+        cluster.add_namespace("accelerapp")
+        yield cluster
 
 
 def _answers(address: str, process: subprocess.Popen[str]) -> bool:

@@ -8,20 +8,27 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.guides.check import Checked, check, guides_of
+from pipeline.guides.check import Checked, Ours, check, guides_of
 from pipeline.guides.facts import Facts
 
 
 def wrong(words: Sequence[str]) -> str:
     """As a vocabulary of `invoke build --platform`, `invoke diff A B` and `nox -s tests`."""
-    if words[1:2] == ("--help",):
-        return "" if words[2] in ("build", "diff") else f"there is no task {words[2]}"
+    if words[0] == "python3":
+        return "" if words[2] == "monitoring.health_check" else f"there is no module {words[2]}"
     if words[0] == "invoke":
+        if words[1] not in ("build", "diff"):
+            return f"there is no task {words[1]}"
         if words[1] == "diff":
-            return "" if len(words) == 4 else "invoke diff takes BEFORE and AFTER"
+            given = len([word for word in words[2:] if word != "$REST"])
+            may_be = given == 2 or (given < 2 and "$REST" in words)
+            return "" if may_be else "invoke diff takes BEFORE and AFTER"
         bad = [word for word in words[2:] if word.startswith("--") and word != "--platform"]
         return f"invoke {words[1]} has no flag {bad[0]}" if bad or words[1] != "build" else ""
     return "" if tuple(words) == ("nox", "-s", "tests") else f"no session {words[-1]}"
+
+
+OURS = Ours(wrong, frozenset(("--platform", "--json")))
 
 
 def look(facts: Facts, tmp_path: Path, *, write: bool = False, **guides: str) -> Checked:
@@ -30,11 +37,26 @@ def look(facts: Facts, tmp_path: Path, *, write: bool = False, **guides: str) ->
     (tmp_path / "deployment").mkdir(exist_ok=True)
     (tmp_path / "deployment" / "images.toml").touch()
     renders = {"table": lambda: "| `invoke build` |"}
-    return check(replace(facts, root=tmp_path), wrong, renders, write=write)
+    return check(replace(facts, root=tmp_path), OURS, renders, write=write)
 
 
 def found(checked: Checked) -> list[str]:
     return [str(finding) for finding in checked.findings]
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("invoke --help build", ""),
+        ("invoke --help bild", "there is no task bild"),
+        ("invoke diff BEFORE", "invoke diff takes BEFORE and AFTER"),
+        ("python3 -m monitoring.health_check", ""),
+        ("python3 -m monitoring.healthcheck", "there is no module monitoring.healthcheck"),
+    ],
+)
+def test_commands_in_blocks(facts: Facts, tmp_path: Path, command: str, said: str) -> None:
+    checked = look(facts, tmp_path, A=f"```console\n$ {command}\n```\n")
+    assert found(checked) == ([f"A.md:2: command: {said}"] if said else [])
 
 
 def test_a_flag_that_a_task_does_not_have(facts: Facts, tmp_path: Path) -> None:
@@ -57,7 +79,9 @@ def test_a_flag_that_a_task_does_not_have(facts: Facts, tmp_path: Path) -> None:
         "`deployment/images.toml`",
         "`docker compose exec redis redis-cli`",
         "`docker`'s",
-        "`--platfrom`",
+        "`--platform`",
+        "`--platform=all`, `--json`",
+        "`-p`",
     ],
 )
 def test_inline_code_that_is_right(facts: Facts, tmp_path: Path, span: str) -> None:
@@ -68,6 +92,10 @@ def test_inline_code_that_is_right(facts: Facts, tmp_path: Path, span: str) -> N
     ("span", "said"),
     [
         ("`invoke bild`", "command: there is no task bild"),
+        ("`--platfrom`", "flag: no command of ours has --platfrom; did you mean '--platform'?"),
+        ("`--platfrom all`", "flag: no command of ours has --platfrom; did you mean "
+         "'--platform'?"),
+        ("`--xyz`", "flag: no command of ours has --xyz; name its program beside it"),
         ("`invoke build [--sparse]`", "command: invoke build has no flag --sparse"),
         ("`invoke build --platform all --x`", "command: invoke build has no flag --x"),
         ("`invoke diff BEFORE AFTER MORE`", "command: invoke diff takes BEFORE and AFTER"),
@@ -123,7 +151,7 @@ def test_tables_are_written_and_current_afterwards(facts: Facts, tmp_path: Path)
     checked = look(facts, tmp_path, A=STALE, write=True)
     assert (checked.stale, checked.written, checked.sections) == ((), ("A.md",), 1)
     assert "| `invoke build` |" in (tmp_path / "A.md").read_text()
-    again = check(replace(facts, root=tmp_path), wrong, {"table": lambda: "| `invoke build` |"})
+    again = check(replace(facts, root=tmp_path), OURS, {"table": lambda: "| `invoke build` |"})
     assert (again.stale, again.findings) == ((), ())
 
 
