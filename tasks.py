@@ -3,6 +3,7 @@
 from invoke import Collection
 
 from pipeline.tasks import (
+    ci,
     compare,
     compose,
     deploy,
@@ -41,6 +42,7 @@ namespace = Collection(
     helm.collection,
     kubernetes.collection,
     deploy.collection,
+    ci.collection,
     monitor.monitor,
     machine.cache,
     machine.doctor,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from pipeline.errors import OptionInvalid, nearest
 
@@ -11,6 +12,12 @@ from pipeline.errors import OptionInvalid, nearest
 def values_of(flags: Sequence[str]) -> list[str]:
     """Return the values of a repeatable flag, each of which may hold several with commas."""
     return [part.strip() for text in flags for part in text.split(",") if part.strip()]
+
+
+def places_of(text: str) -> list[str]:
+    """Return the places of an argument that may name several with commas; a folder whose own name
+    has one is one place."""
+    return [text] if Path(text).exists() else values_of([text]) or [text]
 
 
 def known_values(flag: str, given: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:

@@ -50,6 +50,8 @@ class ManifestRequest:
     digests: Sequence[str] = ()
     by_digest: Path | None = None
     """The folder with what `invoke push --by-digest` wrote."""
+    untagged: bool = False
+    """Whether to leave tags for later, when the image is signed."""
     plain_http: bool = False
 
 
@@ -75,6 +77,13 @@ def manifest(
     Raises `OptionInvalid`, `ImageMissing` and `ImageInvalid` for flags and files before anything
     is asked, `NotInRegistry` for a part that is not there.
     """
+    if request.untagged and request.by_digest is None:
+        raise OptionInvalid(
+            "--untagged leaves an image without a name, and only --by-digest finds it again",
+            hint="give --by-digest, too",
+        )
+    if request.untagged and request.tags:
+        raise OptionInvalid("--untagged and --tag say two things", hint="leave one of them out")
     settings = read_settings(commands.ROOT)
     repository = destination(settings, request.registry, environ)
     platforms = commands.described_platforms(settings, request.platforms or [commands.ALL])
@@ -153,7 +162,7 @@ def _from_files(
                 hint=f"push it: invoke push --target {target} --by-digest {request.by_digest}",
             )
         _check_theirs(found[target], repository, request.tags)
-    tags = tags_of(chosen, request.tags, environ)
+    tags = dict.fromkeys(chosen, ()) if request.untagged else tags_of(chosen, request.tags, environ)
     return [
         _Job(target, tags[target], tuple(one.digest for one in found[target]), found[target])
         for target in chosen

@@ -284,9 +284,11 @@ def _cargoes(
 ) -> tuple[Cargo, ...]:
     layouts = _layouts(request, settings)
     images = {target: open_layout(layout) for target, layout in layouts.items()}
-    tags = tags_of(tuple(layouts), request.tags, environ)
-    if request.by_digest is not None:
-        tags = dict.fromkeys(layouts, ())
+    tags = (
+        dict.fromkeys(layouts, ())
+        if request.by_digest is not None
+        else tags_of(tuple(layouts), request.tags, environ)
+    )
     if not request.tags:
         for target, image in images.items():
             _check_commit(image, layouts[target])

@@ -15,8 +15,8 @@ from pipeline.tasks.command import task
         "target": "images: production, development, monitoring, all; repeatable, commas (default: "
         "all that run something, and so not base)",
         "platform": "platforms; repeatable, commas (default: all that images.toml names)",
-        "native": "a job a platform, each on a machine of that kind (default: a job a target, "
-        "which builds every platform)",
+        "runners": "one: a job a target, which builds every platform; native: a job a platform, "
+        "each on a machine of that kind (default: one)",
         "json": "print as JSON, as `strategy.matrix` takes it",
         "github": "also append it to the file that GITHUB_OUTPUT names, as the output 'matrix'",
     },
@@ -25,7 +25,7 @@ def matrix(
     c: Context,
     target: Any = None,
     platform: Any = None,
-    native: bool = False,
+    runners: str = "one",
     json: bool = False,
     github: bool = False,
 ) -> None:
@@ -35,7 +35,7 @@ def matrix(
     from pipeline import matrix as jobs
     from pipeline.tasks import show_matrix
 
-    made = jobs.make_matrix(target or (), platform or (), native=native)
+    made = jobs.make_matrix(target or (), platform or (), runners)
     if github:
         show_matrix.write_github(made, os.environ)
     show_matrix.show(made, as_json=json)

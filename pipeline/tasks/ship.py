@@ -87,6 +87,8 @@ def push(
         "digest": "a part by digest instead; repeatable, commas",
         "by-digest": "join what `invoke push --by-digest` wrote into this folder instead, for "
         "every target that it has a file of",
+        "untagged": "with --by-digest: join, and give no tag yet, so that the image can be signed "
+        "before it has a name",
         "checksums": "also write the digests into this file, as sha256sum does, for attestations",
         "plain-http": _PLAIN,
         "dry-run": _DRY,
@@ -103,6 +105,7 @@ def manifest(
     tag: Any = None,
     digest: Any = None,
     by_digest: str | None = None,
+    untagged: bool = False,
     checksums: str | None = None,
     plain_http: bool = False,
     dry_run: bool = False,
@@ -123,6 +126,7 @@ def manifest(
         tags=tag or (),
         digests=digest or (),
         by_digest=Path(by_digest) if by_digest else None,
+        untagged=untagged,
         plain_http=plain_http,
     )
     done = join(request, dry_run=dry_run)

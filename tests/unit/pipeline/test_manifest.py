@@ -164,6 +164,20 @@ def test_what_goes_elsewhere_or_is_of_another_commit_gets_no_tag(
     assert tags(remote) == {"mine"}
 
 
+def test_an_image_can_be_signed_before_it_has_a_name(remote: FaultyRegistry) -> None:
+    whole = push_parts(remote)
+    (report,) = join(remote, untagged=True)
+    assert report.digest == whole in remote.content[NAME].manifests
+    assert said_of(remote, whole)
+    assert tags(remote) == set()
+    (report,) = join(remote)
+    assert remote.content[NAME].tags["main-production"] == whole == report.digest
+    with pytest.raises(OptionInvalid, match="--untagged and --tag"):
+        join(remote, untagged=True, tags=["v1"])
+    with pytest.raises(OptionInvalid, match="only --by-digest finds it again"):
+        join(remote, untagged=True, by_digest=None)
+
+
 def test_flags_that_say_two_things_are_refused(remote: FaultyRegistry) -> None:
     with pytest.raises(OptionInvalid, match="--by-digest gives no tag"):
         ship(remote, by_digest=FOLDER, tags=["v1"])

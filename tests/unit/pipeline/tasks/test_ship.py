@@ -87,10 +87,8 @@ def test_without_flags_the_defaults_are_asked_for(asked: list[Any]) -> None:
 def test_every_flag_arrives(asked: list[Any]) -> None:
     common = "--platform=arm64 --platform amd64 --plain-http --json"
     more = "--target=base,production --target development --registry r.example --tag=a --tag b,c"
-    run(
-        "push",
-        *f"{common} {more} --images x --from-repository=y --from-repository z --by-digest=h".split(),
-    )
+    places = "--images x --from-repository=y --from-repository z --by-digest=h"
+    run("push", *f"{common} {more} {places}".split())
     run("manifest", *f"{common} {more} --digest=d --digest e,f --dry-run --by-digest=g".split())
     run("pull", *f"{common} --output o ghcr.io/x/y@z".split())
     shared: dict[str, Any] = {"platforms": ["arm64", "amd64"], "plain_http": True}
