@@ -53,3 +53,21 @@ def count(flag: str, text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,6}", text):
         raise OptionInvalid(f"{flag}={text!r} is no number", hint="give a number of lines")
     return int(text)
+
+
+def positive(flag: str, text: str) -> int:
+    """A flag's whole number from 1. Raises OptionInvalid."""
+    if not re.fullmatch(r"[1-9][0-9]{0,8}", text):
+        raise OptionInvalid(f"{flag}={text!r} is no number", hint="give a whole number from 1")
+    return int(text)
+
+
+def pairs_of(flag: str, given: Sequence[str]) -> dict[str, str]:
+    """The NAME=VALUE of a repeatable flag, whose values may hold anything. Raises OptionInvalid."""
+    found = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]*", name):
+            raise OptionInvalid(f"{flag} {text!r} is no NAME=VALUE", hint="such as push=true")
+        found[name] = value
+    return found
