@@ -52,6 +52,7 @@ def gate(c: Context, needs: str, may_skip: Any = None, json: bool = False) -> No
         "env": "name of a variable here that steps get, too; repeatable, commas",
         "stand-ins": "folder OWNER/NAME/action.yml of what stands in for actions that no network "
         "brings",
+        "at-once": "so many jobs at the same time (default: as many as there are processors)",
         "image": "run jobs in containers of this image (default: on this machine)",
         "quiet": "leave out what steps print",
         "json": "print the result as JSON",
@@ -70,6 +71,7 @@ def run(
     secret: Any = None,
     env: Any = None,
     stand_ins: str | None = None,
+    at_once: str = "",
     image: str = "",
     quiet: bool = False,
     json: bool = False,
@@ -98,6 +100,7 @@ def run(
         secrets=values_of(secret or ()),
         environment=values_of(env or ()),
         stand_ins=Path(stand_ins) if stand_ins else None,
+        jobs_at_once=positive("--at-once", at_once) if at_once else 0,
         image=image,
     )
     done = run_workflow(request, commands.ROOT, show_ci.lines(quiet=quiet))

@@ -52,6 +52,8 @@ class RunRequest:
     environment: Sequence[str] = ()
     """Names of this process's own environment, for steps."""
     stand_ins: Path | None = None
+    jobs_at_once: int = 0
+    """As many as there are processors, where it is 0."""
     image: str = ""
     """What jobs run in; this machine where it is empty."""
 
@@ -156,11 +158,11 @@ def run_workflow(
             act,
             event,
             *_job(request),
-            *_files(folder, path, root),
+            *_files(folder, path, root, request, environ),
             *("--eventpath", str(_payload(folder, request, event, ref))),
             *_runners(request, document),
             *_actions(request, document, root),
-            *_values(request, environ),
+            *_values(request),
             "--json",
         )
         code = streamer(argv, lines.take, cwd=root)
@@ -219,16 +221,44 @@ def _job(request: RunRequest) -> tuple[str, ...]:
     return ("--job", request.job) if request.job else ()
 
 
-def _files(folder: Path, path: Path, root: Path) -> tuple[str, ...]:
-    """Return the flags that name the workflow, and that keep this folder's own files out of it."""
+def _files(
+    folder: Path, path: Path, root: Path, request: RunRequest, environ: Mapping[str, str]
+) -> tuple[str, ...]:
+    """Return the flags that name the workflow, and the files of what steps get.
+
+    Values of the environment and of secrets are in files that nobody else reads, and on no
+    command line.  Raises `OptionInvalid` for a name that is not set.
+    """
     workflow = folder / path.name
     workflow.write_text(_OWN.sub(r"\1./", path.read_text(encoding="utf-8")), encoding="utf-8")
-    empty = folder / "empty"
-    empty.touch()
     flags = ["--workflows", str(workflow), "--directory", str(root)]
-    for kind in ("env", "secret", "var", "input"):
-        flags += [f"--{kind}-file", str(empty)]
+    # act would read files of these names in the repository, which are a person's own.
+    given = {"env": request.environment, "secret": request.secrets, "var": (), "input": ()}
+    for kind, names in given.items():
+        file = folder / kind
+        file.touch(mode=0o600)
+        file.write_text("".join(_assignments(kind, names, environ)), encoding="utf-8")
+        flags += [f"--{kind}-file", str(file)]
     return (*flags, "--defaultbranch", DEFAULT_BRANCH)
+
+
+def _assignments(kind: str, names: Sequence[str], environ: Mapping[str, str]) -> Iterator[str]:
+    for name in names:
+        if name not in environ:
+            raise OptionInvalid(
+                f"--{kind} {name} is not set in this environment",
+                hint=f"set it: {name}=… invoke ci.run …",
+            )
+        yield f"{name}={quoted(environ[name])}\n"
+
+
+def quoted(value: str) -> str:
+    """Return a value as act's files have it (those of dotenv): nothing in it is expanded."""
+    if "'" not in value and "\n" not in value and "\r" not in value:
+        return f"'{value}'"
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$")
+    escaped = escaped.replace("\n", "\\n").replace("\r", "\\r")
+    return f'"{escaped}"'
 
 
 def _payload(folder: Path, request: RunRequest, event: str, ref: str) -> Path:
@@ -307,23 +337,15 @@ def _uses(document: Any, root: Path) -> set[tuple[str, str, str]]:
     return found
 
 
-def _values(request: RunRequest, environ: Mapping[str, str]) -> Iterator[str]:
-    """Yield inputs, combinations, variables; of secrets and the environment the names alone, which
-    act looks up by itself, so that no value is on a command line."""
+def _values(request: RunRequest) -> Iterator[str]:
     for key, value in request.inputs.items():
         yield from ("--input", f"{key}={value}")
     for combination in request.matrix:
         yield from ("--matrix", combination)
     for key, value in request.variables.items():
         yield from ("--var", f"{key}={value}")
-    for flag, names in (("--secret", request.secrets), ("--env", request.environment)):
-        for name in names:
-            if name not in environ:
-                raise OptionInvalid(
-                    f"{flag} {name} is not set in this environment",
-                    hint=f"set it: {name}=… invoke ci.run …",
-                )
-            yield from (flag, name)
+    if request.jobs_at_once:
+        yield from ("--concurrent-jobs", str(request.jobs_at_once))
 
 
 class _Lines:
