@@ -446,7 +446,10 @@ class _Here:
                 continue
             words = ("invoke", *command.words[1:])
             if wrong := self.run.world.vocabulary.wrong(words):
-                complain(wrong)
+                # The same words as those of `commands.py`: where both see it, it is one finding.
+                self.run.simulation.findings.append(Finding(place, "commands", wrong))
+                self.machine.is_open = True
+                is_closed = False
             doing = Doing(
                 self.run.world,
                 self.run.event,
