@@ -45,6 +45,7 @@ def check(c: Context, only: Any = None, folder: str = "", json: bool = False) ->
         "ref": "the branch or tag (default: main; of a tag v1.2.3)",
         "repository": "owner and name, as GitHub has them (default: acme/accelerapp)",
         "tags": "tags that the repository has already, with commas (default: none)",
+        "commit": "its 40 digits, for the tags that have some of them (default: made up)",
         "folder": _FOLDER,
         "json": "print the result as JSON",
     },
@@ -55,6 +56,7 @@ def foretell(
     ref: str = "",
     repository: str = "",
     tags: str = "",
+    commit: str = "",
     folder: str = "",
     json: bool = False,
 ) -> None:
@@ -69,7 +71,14 @@ def foretell(
     world = _world(folder)
     documents, unreadable = read_documents(world.root)
     show_workflows.raise_for(unreadable)
-    events = asked_for(documents, event, ref, repository, tuple(values_of([tags])))
+    events = asked_for(
+        documents,
+        event,
+        ref=ref,
+        repository=repository,
+        tags=tuple(values_of([tags])),
+        commit=commit,
+    )
     with report.progress() as progress, progress.step("simulate"):
         done = tuple(simulate(documents, one, world) for one in events)
     show_workflows.foretold(done, as_json=json)
