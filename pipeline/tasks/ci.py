@@ -7,6 +7,7 @@ from typing import Any
 from invoke.collection import Collection
 from invoke.context import Context
 
+from pipeline.tasks import workflows
 from pipeline.tasks.command import task
 
 
@@ -108,4 +109,4 @@ def run(
     done.raise_for_failure()
 
 
-collection = Collection("ci", gate, run)
+collection = Collection("ci", workflows.check, workflows.foretell, gate, run)
