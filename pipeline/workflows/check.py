@@ -143,6 +143,9 @@ def _merged(simulations: Sequence[Simulation]) -> Iterable[Finding]:
             key = (finding.place, finding.rule, message)
             seen.setdefault(key, []).append(str(simulation.event))
     for (place, rule, message), events in seen.items():
+        if rule == "commands":
+            yield Finding(place, rule, message)
+            continue
         first, *others = dict.fromkeys(events)
         more = f" and {len(others)} more" if others else ""
         yield Finding(place, rule, f"{message} (on {first}{more})")

@@ -105,13 +105,29 @@ class Documents:
 
     def action(self, uses: str) -> Document | None:
         """Return the action that `uses: ./FOLDER` names."""
-        wanted = uses.removeprefix("./").rstrip("/")
+        wanted = inside(uses).rstrip("/")
         return next((one for one in self.actions if one.folder == wanted), None)
 
     def workflow(self, uses: str) -> Document | None:
         """Return the workflow that `uses: ./.github/workflows/FILE` names."""
-        wanted = uses.removeprefix("./")
+        wanted = inside(uses)
         return next((one for one in self.workflows if one.name == wanted), None)
+
+
+# `./` is the folder that is checked out, `$/` the repository that the workflow itself is of.
+_LOCAL = ("./", "$/")
+
+
+def is_local(uses: str) -> bool:
+    """Return whether `uses:` names something of this repository."""
+    return uses.startswith(_LOCAL)
+
+
+def inside(uses: str) -> str:
+    """Return the path in this repository that `uses:` names."""
+    for begin in _LOCAL:
+        uses = uses.removeprefix(begin)
+    return uses
 
 
 def read_documents(root: Path) -> tuple[Documents, tuple[Finding, ...]]:
@@ -191,7 +207,7 @@ class Step:
     @property
     def is_local(self) -> bool:
         """Whether the action is one of this repository."""
-        return self.uses.startswith("./")
+        return is_local(self.uses)
 
     @property
     def run(self) -> str:

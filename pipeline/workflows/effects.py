@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from pipeline.workflows.events import Event
 from pipeline.workflows.machine import Machine, is_over
 from pipeline.workflows.vocabulary import Invocation, Vocabulary
 
-MatrixOf = Callable[[Sequence[str], Sequence[str], bool], Any]
+MatrixOf = Callable[[Invocation], Any]
 _LAYOUT = "index.json"
 
 
@@ -35,7 +35,7 @@ class World:
     vocabulary: Vocabulary
     settings: Settings
     matrix: MatrixOf
-    """What `invoke matrix` gives, for targets, platforms and `--native`."""
+    """What an `invoke matrix` gives."""
     root: Path
 
 
@@ -104,7 +104,8 @@ class Doing:
         asked = task.texts("platform")
         if _is_open(*asked):
             return None
-        platforms = described_platforms(self.world.settings, asked or ("all",))
+        # A workflow passes on what a person left empty.
+        platforms = described_platforms(self.world.settings, values_of(asked) or ("all",))
         return tuple(platform.architecture for platform in platforms)
 
     def repository(self, task: Invocation) -> Repository | None:
@@ -215,6 +216,7 @@ def _build(doing: Doing, task: Invocation) -> None:
         doing.machine.is_open = True
     for target in targets or ():
         doing.machine.write(f"{folder}/{target}/{_LAYOUT}")
+        doing.machine.built[f"{folder}/{target}"] = doing.architectures(task) or ()
 
 
 def _push(doing: Doing, task: Invocation) -> None:
@@ -232,7 +234,9 @@ def _push(doing: Doing, task: Invocation) -> None:
         if not doing.needs_layout(task, f"{folder}/{target}"):
             continue
         if parts:
-            doing.machine.write(f"{parts}/{target}-{'-'.join(architectures)}.json")
+            asked = values_of(task.texts("platform"))
+            there = doing.machine.built.get(f"{folder}/{target}") if not asked else None
+            doing.machine.write(f"{parts}/{target}-{'-'.join(there or architectures)}.json")
             continue
         tags = doing.tags(task, target, targets)
         if repository is None or tags is None:
@@ -254,7 +258,7 @@ def _manifest(doing: Doing, task: Invocation) -> None:
     targets = _parts(doing, task, parts) if parts else _tagged_parts(doing, task, repository)
     tags: list[str] = []
     for target in targets:
-        own = doing.tags(task, target, targets) or ()
+        own = () if task.has("untagged") else doing.tags(task, target, targets) or ()
         doing.push(repository, (doing.digest(target), *own))
         tags += own
     if task.has("github"):
@@ -303,11 +307,15 @@ def _tagged_parts(
 def _matrix(doing: Doing, task: Invocation) -> None:
     if not task.has("github"):
         return
-    if _is_open(*task.texts("target"), *task.texts("platform")):
+    if _is_open(*(text for text in _texts(task.values.values()))):
         doing.is_closed = False
         return
-    made = doing.world.matrix(task.texts("target"), task.texts("platform"), task.has("native"))
-    doing.outputs["matrix"] = json.dumps(made)
+    doing.outputs["matrix"] = json.dumps(doing.world.matrix(task))
+
+
+def _texts(values: Iterable[Any]) -> Iterator[str]:
+    for value in values:
+        yield from (value if isinstance(value, list) else [value] if isinstance(value, str) else ())
 
 
 def _tags(doing: Doing, task: Invocation) -> None:

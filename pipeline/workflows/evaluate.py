@@ -89,9 +89,9 @@ def evaluate(node: Node, scope: Scope) -> Any:
             return _property(evaluate(of, scope), evaluate(key, scope))
         case Star(of):
             return _items(evaluate(of, scope))
-        case Not(of):
-            known = truth(evaluate(of, scope))
-            return UNKNOWN if known is None else not known
+        case Not():
+            known = _truth_of(node, scope)
+            return UNKNOWN if known is None else known
         case Binary(operator, left, right):
             return _binary(operator, left, right, scope)
         case Call(name, arguments):
@@ -123,7 +123,23 @@ def holds(text: str, scope: Scope) -> bool | None:
     tree = parse(condition(text))
     if not uses_status(tree) and scope.status is not Status.SUCCESS:
         return False
-    return truth(evaluate(tree, scope))
+    return _truth_of(tree, scope)
+
+
+def _truth_of(node: Node, scope: Scope) -> bool | None:
+    """Return whether `node` counts as true: that may be known where its value is not."""
+    match node:
+        case Not(of):
+            known = _truth_of(of, scope)
+            return None if known is None else not known
+        case Binary(("&&" | "||") as operator, left, right):
+            deciding = operator == "||"
+            first = _truth_of(left, scope)
+            if first is deciding:
+                return first
+            second = _truth_of(right, scope)
+            return second if second is deciding or first is not None else None
+    return truth(evaluate(node, scope))
 
 
 def truth(value: Any) -> bool | None:
@@ -216,9 +232,7 @@ def _binary(operator: str, left: Node, right: Node, scope: Scope) -> Any:
     if operator in ("&&", "||"):
         known = truth(one)
         if known is None:
-            # Whatever the first is, the second decides where it alone can.
-            other = truth(evaluate(right, scope))
-            return (operator == "||") if other is (operator == "||") else UNKNOWN
+            return UNKNOWN  # One of both, whichever it is.
         return evaluate(right, scope) if known is (operator == "&&") else one
     other_value = evaluate(right, scope)
     if one is UNKNOWN or other_value is UNKNOWN:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ REPOSITORY = "acme/accelerapp"
 IN_CAPITALS = "Acme/AccelerApp"
 DEFAULT_BRANCH = "main"
 _NUMBER = 7
+_COMBINATIONS = 64
 _HIGHEST, _LOWER, _BEFORE = "v1.2.3", "v1.1.9", "v1.1.8"
 _PRE_RELEASE = "v1.3.0-rc.1"
 # What people may ask for; `fork` is a pull request from one.
@@ -46,6 +48,8 @@ class Event:
     """The only one that it starts, where it is for one."""
     inputs: Mapping[str, Any] = field(default_factory=dict)
     cron: str = ""
+    sha: str = ""
+    """The commit; a made-up one where it does not matter."""
 
     def __str__(self) -> str:
         what = {
@@ -78,8 +82,8 @@ class Event:
 
     @property
     def commit(self) -> str:
-        """A made-up commit: the same for the same reference."""
-        return hashlib.sha1(self.ref.encode(), usedforsecurity=False).hexdigest()
+        """The commit: a made-up one is the same for the same reference."""
+        return self.sha or hashlib.sha1(self.ref.encode(), usedforsecurity=False).hexdigest()
 
     def tag_state(self) -> TagState:
         """Return what tags depend on."""
@@ -201,11 +205,21 @@ def _of_workflow(workflow: Document) -> Iterator[Event]:
             cron = str(mapping_of(schedule).get("cron", ""))
             yield replace(main, name="schedule", cron=cron)
     if "workflow_dispatch" in events:
-        yield replace(main, name="workflow_dispatch")
-        for name, data in inputs_of(workflow, "workflow_dispatch").items():
-            for choice in _choices(data):
-                if choice != data.get("default"):
-                    yield replace(main, name="workflow_dispatch", inputs={name: choice})
+        for inputs in _combined(workflow):
+            yield replace(main, name="workflow_dispatch", inputs=inputs)
+
+
+def _combined(workflow: Document) -> Iterator[dict[str, Any]]:
+    """Yield what people may choose, each combination of it; only what is not the default."""
+    choices = {
+        name: [data.get("default"), *(one for one in _choices(data) if one != data.get("default"))]
+        for name, data in inputs_of(workflow, "workflow_dispatch").items()
+        if _choices(data)
+    }
+    defaults = {name: values[0] for name, values in choices.items()}
+    for values in itertools.islice(itertools.product(*choices.values()), _COMBINATIONS):
+        made = dict(zip(choices, values, strict=True))
+        yield {name: value for name, value in made.items() if value != defaults[name]}
 
 
 def _choices(data: Mapping[str, Any]) -> list[Any]:
@@ -254,11 +268,17 @@ def dispatch_inputs(event: Event, workflow: Document) -> dict[str, Any]:
 
 
 def asked_for(
-    documents: Documents, kind: str, ref: str, repository: str, tags: tuple[str, ...]
+    documents: Documents,
+    kind: str,
+    *,
+    ref: str = "",
+    repository: str = "",
+    tags: tuple[str, ...] = (),
+    commit: str = "",
 ) -> tuple[Event, ...]:
-    """Return the events of flags: one, or for schedules and dispatches one a workflow.
+    """Return the events of flags: one, or all schedules and dispatches of the workflows.
 
-    Raises `OptionInvalid` for a kind that there is not.
+    Raises `OptionInvalid` for a kind that there is not, and for what is no name or commit.
     """
     if kind not in KINDS:
         raise OptionInvalid(
@@ -270,17 +290,21 @@ def asked_for(
         raise OptionInvalid(
             f"repository '{repository}' is none of GitHub's", hint="write it like owner/name"
         )
+    if commit and not re.fullmatch(r"[0-9a-f]{40}", commit):
+        raise OptionInvalid(f"commit '{commit}' is none", hint="give all of its 40 digits")
     if kind in ("pull_request", "fork"):
         one = pull_request(repository, from_fork=kind == "fork")
-        return (replace(one, base=ref or one.base),)
+        return (replace(one, base=ref or one.base, sha=commit),)
     if kind == "push" and ref.startswith("refs/tags/"):
         kind = "tag"
     place, name = ("tags", ref or _HIGHEST) if kind == "tag" else ("heads", ref or DEFAULT_BRANCH)
     full = name if name.startswith("refs/") else f"refs/{place}/{name}"
+    pushed = replace(push(full, repository, tags), sha=commit)
     if kind in ("push", "tag"):
-        return (push(full, repository, tags),)
-    found = [event for one in documents.workflows for event in _of_workflow(one)]
-    made = [replace(push(full, repository, tags), name=event.name, workflow=event.workflow,
-                    inputs=event.inputs, cron=event.cron)
-            for event in found if event.name == kind]  # fmt: skip
-    return tuple(made)
+        return (pushed,)
+    return tuple(
+        replace(pushed, name=kind, workflow=event.workflow, inputs=event.inputs, cron=event.cron)
+        for workflow in documents.workflows
+        for event in _of_workflow(workflow)
+        if event.name == kind
+    )

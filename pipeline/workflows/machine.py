@@ -32,6 +32,8 @@ class Machine:
     root: Path
     """Of the repository that is checked."""
     files: set[str] = field(default_factory=set)
+    built: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """The images that were built here, by their folders, with their architectures."""
     is_open: bool = False
     """Whether something ran that may have written anything."""
     has_source: bool = False

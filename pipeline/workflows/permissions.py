@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from pipeline.command_lines import ScriptUnreadable, commands_in
 from pipeline.findings import Finding
@@ -41,6 +40,8 @@ _TASKS: dict[str, tuple[str, ...]] = {
     "release.publish": ("contents",),
     "release.github": ("contents",),
 }
+# Of a job with a command that there is not.
+_ANYTHING = "*"
 _ONLY_SHOWS = ("dry-run", "check")
 
 
@@ -79,11 +80,12 @@ def _of_job(
         return
     needed = _needed(documents, document, job, vocabulary)
     for name, level in stated.items():
-        if level == "write" and name not in needed:
+        if level == "write" and name not in needed and _ANYTHING not in needed:
             yield document.finding(
                 (*path, name), "permissions", f"nothing in '{job.name}' needs {name}: write; "
                 "leave it out"
             )  # fmt: skip
+    needed.pop(_ANYTHING, None)
     for name, why in sorted(needed.items()):
         if stated.get(name) != "write":
             yield document.finding(
@@ -113,6 +115,8 @@ def _needed(
             step.given.get("comment-summary-in-pr", "never") not in (False, "never")
         ):
             needed.setdefault("pull-requests", step.action)
+        if _is_wrong(document, job, step, vocabulary):
+            needed[_ANYTHING] = step.name
         for done in _invocations(document, job, step, vocabulary):
             if any(done.has(flag) for flag in _ONLY_SHOWS):
                 continue
@@ -158,7 +162,18 @@ def _steps(documents: Documents, steps: tuple[Step, ...], depth: int = 0) -> tup
 def _invocations(
     document: Document, job: Job, step: Step, vocabulary: Vocabulary
 ) -> Iterator[Invocation]:
-    own: Any = job if step in job.steps else None
+    for words in _commands(document, job, step):
+        yield from vocabulary.invocations(words)
+
+
+def _is_wrong(document: Document, job: Job, step: Step, vocabulary: Vocabulary) -> bool:
+    """Return whether a step has a command that there is not: what that needs nobody knows."""
+    return any(vocabulary.wrong(words) for words in _commands(document, job, step))
+
+
+def _commands(document: Document, job: Job, step: Step) -> Iterator[tuple[str, ...]]:
+    """Yield the `invoke` commands of a step."""
+    own = job if step in job.steps else None
     for variables in static_environments(document, own, step):
         try:
             commands = commands_in(step.run, variables)
@@ -166,4 +181,4 @@ def _invocations(
             return
         for command in commands:
             if command.program() in ("invoke", "inv"):
-                yield from vocabulary.invocations(("invoke", *command.words[1:]))
+                yield ("invoke", *command.words[1:])

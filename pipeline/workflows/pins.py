@@ -13,6 +13,7 @@ from pipeline.workflows.document import (
     Documents,
     Path_,
     all_steps,
+    is_local,
     jobs_of,
     mapping_of,
     text_of,
@@ -63,7 +64,7 @@ def _uses(documents: Documents) -> Iterator[tuple[Document, Path_, str]]:
             yield step.document, (*step.path, "uses"), step.uses
     for document in documents.workflows:
         for job in jobs_of(document):
-            if job.uses and not job.uses.startswith("./"):
+            if job.uses and not is_local(job.uses):
                 yield document, (*job.path, "uses"), job.uses
 
 

@@ -16,7 +16,7 @@ from pipeline.findings import Finding
 from pipeline.workflows import matrix
 from pipeline.workflows.artifacts import Uploads, downloads, uploads
 from pipeline.workflows.caches import caching
-from pipeline.workflows.commands import PROGRAMS, line_in
+from pipeline.workflows.commands import PROGRAMS, SETUP, line_in
 from pipeline.workflows.document import (
     Document,
     Documents,
@@ -49,6 +49,12 @@ from pipeline.workflows.scripts import environment, known
 from pipeline.workflows.structure import ancestors, order
 
 _DEPTH_LIMIT = 5
+# Actions that write nothing which a job hands on.
+_WITHOUT_FILES = (
+    *("actions/attest", "actions/cache", "actions/dependency-review-action", "actions/setup-"),
+    *("astral-sh/setup-uv", "docker/login-action", "docker/setup-", "github/codeql-action/"),
+    *("pypa/gh-action-pypi-publish", "sigstore/cosign-installer"),
+)
 _DEFAULTS: dict[str, Any] = {"boolean": False, "number": 0.0}
 
 
@@ -393,7 +399,7 @@ class _Here:
         elif step.action == "actions/download-artifact":
             for message in downloads(self.run.uploads, self.machine, self.job, self.before, given):
                 self.run.complain(place, message)
-        elif not step.action.startswith(("actions/attest", "github/codeql-action/")):
+        elif not step.action.startswith(_WITHOUT_FILES):
             self.machine.is_open = True
         return Partly()
 
@@ -434,12 +440,16 @@ class _Here:
                 self.run.complain(place, message)
 
             if program not in PROGRAMS[:2]:
-                self.machine.is_open = True
                 is_closed = False
+                # Setting up changes the machine, and writes nothing that a job hands on.
+                self.machine.is_open |= step.document.folder != SETUP
                 continue
             words = ("invoke", *command.words[1:])
             if wrong := self.run.world.vocabulary.wrong(words):
-                complain(wrong)
+                # The same words as those of `commands.py`: where both see it, it is one finding.
+                self.run.simulation.findings.append(Finding(place, "commands", wrong))
+                self.machine.is_open = True
+                is_closed = False
             doing = Doing(
                 self.run.world,
                 self.run.event,

@@ -17,6 +17,7 @@ from pipeline.workflows.document import (
     Step,
     all_steps,
     inputs_of,
+    is_local,
     jobs_of,
     mapping_of,
     steps_of_action,
@@ -55,7 +56,7 @@ def structure_findings(documents: Documents) -> Iterator[Finding]:
             found += _runner(job)
             found += _shells(job.path, job.data, job.steps)
             found += _matrix(job)
-            if job.uses.startswith("./"):
+            if is_local(job.uses):
                 found += _called(job, documents)
         found += _cycle(jobs)
         found += _shells((), document.plain, ())
