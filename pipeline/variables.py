@@ -93,4 +93,14 @@ CI = (
     Variable("GITHUB_OUTPUT", "", "file for outputs; `--github` needs it"),
     Variable("GITHUB_STEP_SUMMARY", "", "file for the page of a run"),
 )
+REPOSITORY = (
+    Variable("vars.REGISTRY", "`ghcr.io`", "registry that images and chart go to"),
+    Variable("vars.REGISTRY_USERNAME", "who started the run", "user there"),
+    Variable("secrets.REGISTRY_PASSWORD", "GitHub's token of the job", "password or token there"),
+    Variable("vars.SIGN_WITH", "keyless", "`key`: sign with the key below"),
+    Variable("secrets.COSIGN_PRIVATE_KEY", "", "cosign's private key, where it signs"),
+    Variable("secrets.COSIGN_PASSWORD", "", "password of that key"),
+    Variable("vars.COSIGN_PUBLIC_KEY", "", "its public half, to verify with"),
+)
+"""What GitHub's workflows of this repository read of its settings."""
 VARIABLES = (*BUILD, *REGISTRY, *ENGINES, *TOOLS, *CI)

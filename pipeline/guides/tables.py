@@ -45,6 +45,7 @@ def renders(facts: Facts) -> Mapping[str, Render]:
         "registry-settings": partial(_variables, variables.REGISTRY),
         "engine-settings": partial(_variables, variables.ENGINES),
         "tool-settings": partial(_variables, variables.TOOLS),
+        "repository-settings": partial(_variables, variables.REPOSITORY),
         "ci-settings": partial(_variables, variables.CI),
         "service-endpoints": partial(_endpoints, facts.service, with_method=True),
         "monitor-endpoints": partial(_endpoints, facts.monitor, with_method=False),

@@ -21,6 +21,8 @@ class Run:
     """Programs without which it is not run."""
     cluster: bool = False
     """Against a stand-in for a Kubernetes API server."""
+    after_new_version: bool = False
+    """A new version of the service is built, pushed and deployed before."""
     serves: str = ""
     """It serves until it is stopped; this address answers then."""
 
@@ -47,6 +49,10 @@ CLASSES: tuple[Run | Parsed, ...] = (
     Run(r"invoke dockerfile( --check)?"),
     Run(r"invoke docs( --check)?"),
     Run(r"invoke tags( --json)?"),
+    Run(r"invoke (matrix|ci\.check|ci\.foretell --event pull_request)"),
+    Parsed(r"invoke ci\.run .*", "act, for minutes", "tests/unit/pipeline/test_matrix.py"),
+    Parsed(r"invoke release .*", "the whole of the tests, and it commits"),
+    Parsed(r"git push .*", "it publishes"),
     Parsed(
         r"invoke lock( --upgrade)?",
         "minutes with the network",

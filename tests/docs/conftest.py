@@ -4,6 +4,7 @@ a registry on loopback, an API server that plays a cluster, a service and a moni
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -66,6 +67,16 @@ class Place:
             stdout.write_text(done.stdout)
         return done.stdout
 
+    def new_version(self) -> None:
+        """Change the service's code, and bring the image of that to the colour that waits."""
+        path = self.folder / "src" / "accelerapp" / "__main__.py"
+        path.write_text(f"{path.read_text()}\n# Changed.\n")
+        git(self.folder, "commit", "--all", "--quiet", "--message", "A change")
+        self.run(("invoke", "build", "--platform", "all"))
+        self.run(("invoke", "push", "--tag", "new-production"))
+        values = ("--values", "production.yaml", "--image-from", "dist/images")
+        self.run(("invoke", "deploy", *values))
+
     @contextmanager
     def serving(self, words: tuple[str, ...], address: str, **environ: str) -> Iterator[None]:
         """Run a command that serves until it is stopped; it must end well then."""
@@ -91,7 +102,12 @@ class Place:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """The copy, committed and released as v1.2.3, with all images built; a registry that has
     this release and the one before, signed; a service and a monitor that run."""
-    folder = commit_all(copy_repository(tmp_path_factory.mktemp("docs") / "checkout"))
+    folder = copy_repository(tmp_path_factory.mktemp("docs") / "checkout")
+    # The version of a release is in its code, too: the image says it.
+    for package in ("src/accelerapp", "monitoring"):
+        code = folder / package / "__init__.py"
+        code.write_text(re.sub(r'"\d+\.\d+\.\d+[^"]*"', '"1.2.3"', code.read_text()))
+    commit_all(folder)
     git(folder, "tag", "v1.2.3")
     # Beside the files of the commit: none of these may make the checkout a changed one.
     (folder / ".git/info/exclude").write_text(
@@ -107,7 +123,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"])),
         "PYTHONPATH": str(folder / "src"),
         "COSIGN_PASSWORD": "",
-        "ACCELERAPP_OUTPUT_DIR": str(home / "output"),
     }
     for name in ("ACCELERAPP_REGISTRY", "REGISTRY_USERNAME", "REGISTRY_PASSWORD"):
         environ.pop(name, None)
@@ -128,7 +143,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
             made.run(("invoke", "sign", f"{REGISTRY}/accelerapp:v1.2.3-production",
                       "--key", "cosign.key"))  # fmt: skip
         service = ("accelerapp", "serve", "--port", ports["8000"])
-        stack.enter_context(made.serving(service, f"http://127.0.0.1:{ports['8000']}/livez"))
+        stack.enter_context(
+            made.serving(
+                service,
+                f"http://127.0.0.1:{ports['8000']}/livez",
+                ACCELERAPP_OUTPUT_DIR=str(home / "output"),
+            )
+        )
         made.environ["ACCELERAPP_URL"] = f"http://127.0.0.1:{ports['8000']}"
         monitor = (sys.executable, "-m", "monitoring.monitor")
         stack.enter_context(

@@ -74,6 +74,8 @@ def test_a_command_does_what_it_says(
             absent(program, unchecked=f"that this works: {spelled(shown)}", reason="not on PATH")
     if how.cluster:
         request.getfixturevalue("cluster")
+    if how.after_new_version:
+        place.new_version()
     words = shown.command.words
     if how.serves:
         # The ports of the guides are those of the tests' service and monitor here.

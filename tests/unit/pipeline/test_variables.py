@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from pipeline.tools import PROGRAMS
-from pipeline.variables import VARIABLES
+from pipeline.variables import REPOSITORY, VARIABLES
 
 PIPELINE = Path(__file__).parents[3] / "pipeline"
 NAME = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+")
@@ -51,6 +51,16 @@ def test_no_variable_is_missing_or_stale() -> None:
     assert {name: found[name] for name in sorted(set(found) - OTHERS - named - {"HOME"})} == {}
     assert named - set(found) == set()
     assert OTHERS - set(found) == set()
+
+
+def test_settings_of_a_repository_are_those_that_workflows_read() -> None:
+    folder = PIPELINE.parent / ".github"
+    read = {
+        name
+        for path in folder.rglob("*.yml")
+        for name in re.findall(r"\b(?:vars|secrets)\.[A-Z_]+", path.read_text(encoding="utf-8"))
+    }
+    assert {one.name for one in REPOSITORY} == read - {"secrets.GITHUB_TOKEN"}
 
 
 def test_each_has_one_row_and_a_meaning() -> None:
