@@ -35,6 +35,16 @@ def test_readme_is_a_way_in_and_the_rest_is_elsewhere() -> None:
     assert "(DEPLOYMENT.md#exit-codes)" in text
 
 
+def test_figures_say_how_they_are_measured() -> None:
+    from benchmarks.__main__ import BENCHMARKS, OTHERS
+
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| .* \| (.*) \|$", text.partition("## What is different")[2], re.M)
+    names = {name for row in rows for name in re.findall(r"`nox -s bench -- (\w+)`", row)}
+    assert len(names) >= 5
+    assert names <= {*BENCHMARKS, *OTHERS}
+
+
 def test_the_project_and_its_image_require_the_same() -> None:
     import tomllib
 
