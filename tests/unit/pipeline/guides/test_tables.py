@@ -195,6 +195,13 @@ def test_workflows(facts: Facts, tmp_path: Path) -> None:
     )
 
 
+def test_what_a_branch_rule_should_require_are_jobs(facts: Facts) -> None:
+    text = (facts.root / "DEPLOYMENT.md").read_text()
+    required = set(re.findall(r"`(\w+ passed)`", text))
+    assert len(required) == 2
+    assert required <= {job.title for one in read.workflows(facts.root) for job in one.jobs}
+
+
 def test_every_table_is_in_a_guide_and_every_guide_is_current(facts: Facts) -> None:
     texts = [(facts.root / name).read_text() for name in guides_of(facts.root)]
     used = {name for text in texts for name in re.findall(r"<!-- begin: ([a-z-]+) -->", text)}
