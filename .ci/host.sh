@@ -361,13 +361,16 @@ status() {
   row "helm" "$(version_of "$dir/bin/helm" version --short)"
   row "helm3" "$(version_of "$dir/bin/helm3" version --short)"
   row "kubectl" "$(version_of "$dir/bin/kubectl" version --client)"
+  row "act" "$(version_of "$dir/bin/act" --version)"
+  row "actionlint" "$(version_of "$dir/bin/actionlint" --version)"
   if [[ -s $dir/trivy/db/trivy.db ]]; then row "trivy test database" "$dir/trivy/db"; else
     row "trivy test database" "missing"
     code=1
   fi
   for other in skopeo umoci podman docker-registry mmdebstrap prometheus promtool chromium \
     redis-server g++ avr-g++ simavr "$dir/bin/trivy" "$dir/bin/syft" \
-    "$dir/bin/helm" "$dir/bin/helm3" "$dir/bin/kubectl"; do
+    "$dir/bin/helm" "$dir/bin/helm3" "$dir/bin/kubectl" "$dir/bin/act" \
+    "$dir/bin/actionlint"; do
     command -v "$other" >/dev/null || code=1
   done
   return "$code"
