@@ -67,7 +67,7 @@ class GitHub:
             *("--env", ",".join(["HOME", *names])),
             *("--var", f"REGISTRY={self.registry.address}"),
             *("--var", "SIGN_WITH=key", "--var", f"COSIGN_PUBLIC_KEY={self.public_key}"),
-            *("--secret", "COSIGN_PRIVATE_KEY,COSIGN_PASSWORD"),
+            *("--secret", "COSIGN_PRIVATE_KEY,COSIGN_PASSWORD,REGISTRY_PASSWORD"),
         )
         for kept in ("artifacts", "sarif"):
             shutil.rmtree(self.state / kept, ignore_errors=True)
@@ -165,6 +165,7 @@ def machine(
         "OLLAMA_IMAGE": ollama,
         "STAND_INS": str(STAND_INS),
         "COSIGN_PASSWORD": "of the tests",
+        "REGISTRY_PASSWORD": "nobody asks for it",
         "UV_CACHE_DIR": os.environ.get("UV_CACHE_DIR", str(own / ".cache" / "uv")),
         "PIP_CACHE_DIR": os.environ.get("PIP_CACHE_DIR", str(own / ".cache" / "pip")),
     }
