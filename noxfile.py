@@ -49,7 +49,7 @@ def compat(session: nox.Session) -> None:
 
 @nox.session(tags=["check"])
 def lint(session: nox.Session) -> None:
-    """Style, format, shell scripts, Dockerfiles; lock and rendered files are current."""
+    """Style, shell scripts, Dockerfiles, workflows; lock and rendered files are current."""
     install(session, "lint.txt")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
@@ -58,6 +58,7 @@ def lint(session: nox.Session) -> None:
     session.run("invoke", "audit", "--severity", "LOW", "--only", ",".join(parts))
     session.run("invoke", "lock", "--check")
     session.run("invoke", "dockerfile", "--check")
+    session.run("invoke", "ci.check")
 
 
 @nox.session(tags=["check"])
