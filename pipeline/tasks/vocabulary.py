@@ -99,6 +99,10 @@ class Vocabulary:
         first, *tasks = parsed
         if not tasks and not any(first.args[name].value for name in _CORE if name in first.args):
             return "invoke is given no task; name one of invoke --list", ()
+        last = (tasks[-1] if tasks else first).flags.get(words[-1])
+        if last is not None and last.takes_value and not last.optional:
+            # Invoke takes a repeatable flag without a value, and so for nothing.
+            return f"invoke {' '.join(words[-2:])} needs a value; give it one", ()
         made = tuple(
             Invocation(
                 str(context.name),

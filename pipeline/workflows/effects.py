@@ -187,9 +187,9 @@ class Doing:
             )
             return
         pushed = sorted({one.reference for one in self.shore.pushed})
-        there = f"; there are {', '.join(pushed)}" if pushed else ""
         self.complain(
-            f"invoke {task.task} reads {where}, which nobody pushes on {self.event}{there}"
+            f"invoke {task.task} reads {where}, which nobody pushes; "
+            + (f"there are {', '.join(pushed[:8])}" if pushed else "push it before")
         )
 
 
