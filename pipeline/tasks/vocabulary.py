@@ -89,15 +89,21 @@ class Vocabulary:
         contexts, initial = self._contexts
         if any(_is_open(word) and (index == 0 or word == "$@") for index, word in enumerate(words)):
             return "", ()
-        parser = Parser(contexts=contexts, initial=initial)
         try:
-            parsed = parser.parse_argv(list(words))
+            # In two goes, as Invoke does: `--help build` is about a task, and runs none.
+            core = Parser(initial=initial, ignore_unknown=True).parse_argv(list(words))
+            parsed = Parser(contexts=contexts, initial=initial).parse_argv(core.unparsed)
         except ParseError as error:
             return self._reason(error, words), ()
         except ValueError as error:
             return f"invoke {' '.join(words)}: {error}; see invoke --help TASK", ()
         first, *tasks = parsed
-        if not tasks and not any(first.args[name].value for name in _CORE if name in first.args):
+        asked = core[0].args
+        if isinstance(helped := asked["help"].value, str) and not _is_open(helped):
+            names = _names(contexts)
+            if helped not in names:
+                return f"invoke has no task '{helped}'; {_near(helped, names, 'invoke --list')}", ()
+        if not tasks and not any(asked[name].value for name in _CORE):
             return "invoke is given no task; name one of invoke --list", ()
         last = (tasks[-1] if tasks else first).flags.get(words[-1])
         if last is not None and last.takes_value and not last.optional:
@@ -134,7 +140,7 @@ class Vocabulary:
             if _is_open(word):
                 return ""
             if not word.startswith("-"):
-                names = [name for one in contexts for name in (one.name, *one.aliases)]
+                names = _names(contexts)
                 return f"invoke has no task '{word}'; {_near(word, names, 'invoke --list')}"
             flags = [flag for flag in (context or initial).flags if flag.startswith("--")]
             of = f"invoke {task}".strip()
@@ -276,6 +282,10 @@ class Vocabulary:
                 return ""
             return f"there is no module {name} to run; see the folder {parts[0]}"
         return ""
+
+
+def _names(contexts: Iterable[Any]) -> list[str]:
+    return [name for one in contexts for name in (one.name, *one.aliases)]
 
 
 def _is_open(word: str) -> bool:

@@ -148,11 +148,11 @@ def test_the_commit_of_an_event_may_be_given(tmp_path: Path) -> None:
 # Planted mistakes: file, what is replaced, by what, what is said.
 FLOW = [
     (DOCKER, "name: digests-${{ matrix.name }}", "name: digest-${{ matrix.name }}",
-     "downloads 'digests-*', which no job uploads; did you mean 'digest-production'?"),
+     "downloads 'digests-*', which no job uploads; did you mean 'digest-redis'?"),
     (DOCKER, "name: images-${{ matrix.name }}\n          path: dist/images\n      - name: Scan",
      "name: image-${{ matrix.name }}\n          path: dist/images\n      - name: Scan",
      "downloads 'image-production', which no job uploads; did you mean 'images-production'?"),
-    (DOCKER, "          merge-multiple: true\n", "", "invoke manifest finds nothing in dist/digest"),
+    (DOCKER, "          merge-multiple: true\n", "", "manifest finds nothing in dist/digests"),
     (DOCKER, "path: dist/digests\n          merge", "path: dist/digest\n          merge",
      "invoke manifest finds nothing in dist/digests"),
     (DOCKER, "          path: dist/digests\n      - name: Hand over images",
@@ -169,7 +169,7 @@ FLOW = [
     (DOCKER, "needs: [plan, build]\n", "needs: [plan]\n",
      "which 'build' uploads and 'scan' does not wait for"),
     (DOCKER, "        run: invoke build --target \"$TARGET\" --platform \"$PLATFORM\"",
-     "        run: invoke tags", "reads dist/images/production, and nothing in 'build' has written"),
+     "        run: invoke tags", "reads dist/images/production, and nothing in 'build' has"),
     (DOCKER, "        if: needs.plan.outputs.push == 'true'\n        env:", "        env:",
      "invoke push pushes on a pull request"),
     (DOCKER, "    if: needs.plan.outputs.push == 'true'\n    runs", "    runs",

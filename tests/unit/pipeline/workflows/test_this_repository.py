@@ -1,0 +1,28 @@
+"""The workflows of this repository: nothing is wrong with them."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+
+import pytest
+
+from pipeline.report import Silent
+from pipeline.tasks import workflows as tasks
+from pipeline.tasks.vocabulary import ROOT
+from pipeline.workflows.check import PARTS, check
+
+# Remove this line once there are workflows.
+pytestmark = pytest.mark.skipif(not (ROOT / ".github").is_dir(), reason="there is no .github yet")
+
+OWN = tuple(part for part in PARTS if part not in ("schema", "zizmor", "actionlint"))
+
+
+def test_nothing_is_wrong_with_the_workflows() -> None:
+    parts = OWN
+    if importlib.util.find_spec("check_jsonschema") is not None:
+        parts = ("schema", *OWN)
+    done = check(Silent(), tasks._world(""), only=parts, environ=os.environ)
+    assert [str(finding) for finding in done.findings] == []
+    assert len(done.files) >= 4
+    assert sum(bool(one.references) for one in done.simulations) >= 5
