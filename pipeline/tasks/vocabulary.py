@@ -173,7 +173,7 @@ class Vocabulary:
     @functools.cached_property
     def _values(self) -> Mapping[tuple[str, str], Callable[[str], str]]:
         """What flags take, by task and flag; a flag that is the same everywhere has no task."""
-        from pipeline import audit
+        from pipeline import audit, matrix
         from pipeline.oci.image import Format
         from pipeline.sbom.make import FORMATS as SBOM_FORMATS
         from pipeline.scan import run as scan
@@ -190,6 +190,7 @@ class Vocabulary:
             ("", "severity"): _one_of([*severities, *map(str.lower, severities)]),
             ("", "require"): _one_of(REQUIRABLE),
             ("", "into"): _one_of(("docker", "podman", "containerd")),
+            ("", "runners"): _one_of((matrix.ONE, matrix.NATIVE)),
             ("build", "format"): _one_of([one.value for one in Format]),
             ("build", "engine"): _one_of(("auto", "daemonless", "docker")),
             ("scan", "format"): _one_of(scan.FORMATS),

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import audit as subject
+from pipeline import tools
 from pipeline.audit import PARTS, AuditRequest, audit
 from pipeline.errors import ExceptionsInvalid, FindingsAboveGate, NotScanned, OptionInvalid
 from pipeline.process import Completed

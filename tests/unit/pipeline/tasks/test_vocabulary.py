@@ -97,6 +97,7 @@ def test_what_there_is(command: str) -> None:
         ("invoke sbom --format cdx", "invoke sbom --format cdx: not known"),
         ("invoke verify x --require sbmo", "did you mean 'sbom'?"),
         ("invoke load --into dokcer", "did you mean 'docker'?"),
+        ("invoke matrix --runners nativ", "did you mean 'native'?"),
         ("invoke ci.check --only pin", "did you mean 'pins'?"),
         ("nox -s tets", "nox has no session 'tets'; did you mean 'tests'?"),
         ("nox -s compat-3.10", "nox has no session 'compat-3.10'"),

@@ -197,6 +197,10 @@ FLOW = [
     (SETUP, "        python-version: ${{ inputs.python-version }}\n",
      "        python-version: ${{ inputs.python-version }}\n        cache: pip\n",
      "actions/setup-python takes from a cache"),
+    (CI, "  lint:\n", "  lint:\n    if: github.event_name == 'push'\n",
+     "'ci-passed' fails, because 'lint' is skipped; add it to --may-skip"),
+    (CI, "--needs \"$NEEDS\"", "--needs \"$NEEDS\" --may-skip lnt",
+     "lets 'lnt' be skipped, and does not need it"),
     (DOCKER, "invoke matrix --github --target", "invoke matrix --github --target redsi --target",
      "did you mean 'redis'?"),
 ]  # fmt: skip
@@ -221,6 +225,15 @@ def test_a_cache_that_a_release_leaves_out_is_no_finding(tmp_path: Path) -> None
             "        cache: ${{ github.event_name == 'push' && github.ref_type == 'branch' && "
             "'pip' || '' }}\n",
         ),
+    )
+    assert found(root, "flow") == []
+
+
+def test_a_job_that_may_be_skipped_is_no_finding(tmp_path: Path) -> None:
+    root = write(
+        tmp_path,
+        (CI, "  lint:\n", "  lint:\n    if: github.event_name == 'push'\n"),
+        (CI, '--needs "$NEEDS"', '--needs "$NEEDS" --may-skip lint'),
     )
     assert found(root, "flow") == []
 
