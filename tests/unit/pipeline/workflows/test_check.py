@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +32,7 @@ from tests.unit.pipeline.workflows.repository import (
     FILES,
     FORM,
     FORMS,
+    HAS_SCHEMAS,
     SETUP,
     VOCABULARY,
     checked,
@@ -43,7 +43,6 @@ from tests.unit.pipeline.workflows.repository import (
     write,
 )
 
-HAS_SCHEMAS = importlib.util.find_spec("check_jsonschema") is not None
 needs_schemas = pytest.mark.skipif(not HAS_SCHEMAS, reason="check-jsonschema is not here")
 
 
@@ -182,7 +181,7 @@ def _everything(documents: Documents, root: Path) -> None:
         step()
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(st.data())
 def test_no_document_is_too_odd_to_be_judged(data: st.DataObject) -> None:
     root = Path("/nonexistent")
