@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError, ToolMissing, nearest
+from pipeline.platforms import Platform
 from pipeline.process import Runner, run
 from pipeline.settings import Settings, read_settings
 from pipeline.workflows.vocabulary import Invocation
@@ -187,6 +188,8 @@ class Vocabulary:
             ("", "target"): _one_of([*settings.images, "all"]),
             ("", "suite"): _one_of(list(settings.suites)),
             ("", "platform"): self._wrong_platform,
+            # Others' images are for what they like.
+            ("pull", "platform"): _wrong_spelling,
             ("", "severity"): _one_of([*severities, *map(str.lower, severities)]),
             ("", "require"): _one_of(REQUIRABLE),
             ("", "into"): _one_of(("docker", "podman", "containerd")),
@@ -283,6 +286,14 @@ class Vocabulary:
                 return ""
             return f"there is no module {name} to run; see the folder {parts[0]}"
         return ""
+
+
+def _wrong_spelling(text: str) -> str:
+    try:
+        Platform.parse_many([text])
+    except PipelineError as error:
+        return str(error)
+    return ""
 
 
 def _names(contexts: Iterable[Any]) -> list[str]:
