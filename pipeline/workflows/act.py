@@ -370,8 +370,8 @@ class _Lines:
                 self.last = message or self.last
                 self._on_line("act", message)
             return
-        # `docker/Build production-1`: the workflow's own name says nothing here.
-        title = name.partition("/")[2] or name
+        # `docker/Build production-1  `: the workflow's own name says nothing, blanks align lines.
+        title = (name.partition("/")[2] or name).strip()
         job = self.jobs.setdefault(
             name, JobRun(str(line.get("jobID", "")), title, line.get("matrix") or {})
         )
