@@ -6,7 +6,6 @@ for other tests.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,9 +26,6 @@ from pipeline.workflows.effects import World
 from pipeline.workflows.events import Event
 from pipeline.workflows.simulate import Simulation, simulate
 from pipeline.workflows.vocabulary import Invocation
-
-# Of the package check-jsonschema; once requirements/test.in has it, this goes.
-HAS_SCHEMAS = importlib.util.find_spec("check_jsonschema") is not None
 
 CHECKOUT = "actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1"
 UPLOAD = "actions/upload-artifact@043fb46d1a93c77aae656e7c1c64a875d1fc6a0a # v7.0.1"

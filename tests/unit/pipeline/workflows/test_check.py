@@ -32,7 +32,6 @@ from tests.unit.pipeline.workflows.repository import (
     FILES,
     FORM,
     FORMS,
-    HAS_SCHEMAS,
     SETUP,
     VOCABULARY,
     checked,
@@ -43,18 +42,13 @@ from tests.unit.pipeline.workflows.repository import (
     write,
 )
 
-needs_schemas = pytest.mark.skipif(not HAS_SCHEMAS, reason="check-jsonschema is not here")
-
-
 # Schemas.
 
 
-@needs_schemas
 def test_what_is_right_fits_githubs_schemas(tmp_path: Path) -> None:
     assert found(write(tmp_path), "schema") == []
 
 
-@needs_schemas
 @pytest.mark.parametrize(
     ("name", "old", "new", "where", "said"),
     [

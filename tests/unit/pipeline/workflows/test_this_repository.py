@@ -7,15 +7,13 @@ import os
 from pipeline.report import Silent
 from pipeline.tasks import workflows as tasks
 from pipeline.workflows.check import PARTS, check
-from tests.unit.pipeline.workflows.repository import HAS_SCHEMAS
 
 # The programs are asked by `invoke ci.check` itself, in security.yml.
-OWN = tuple(part for part in PARTS if part not in ("schema", "zizmor", "actionlint"))
+OWN = tuple(part for part in PARTS if part not in ("zizmor", "actionlint"))
 
 
 def test_nothing_is_wrong_with_the_workflows() -> None:
-    parts = ("schema", *OWN) if HAS_SCHEMAS else OWN
-    done = check(Silent(), tasks._world(""), only=parts, environ=os.environ)
+    done = check(Silent(), tasks._world(""), only=OWN, environ=os.environ)
     assert [str(finding) for finding in done.findings] == []
     assert len(done.files) >= 4
     assert sum(bool(one.references) for one in done.simulations) >= 5
