@@ -3,6 +3,7 @@
 from invoke import Collection
 
 from pipeline.tasks import (
+    ci,
     compare,
     compose,
     deploy,
@@ -12,6 +13,7 @@ from pipeline.tasks import (
     kubernetes,
     load,
     machine,
+    matrix,
     monitor,
     release,
     ship,
@@ -28,6 +30,7 @@ namespace = Collection(
     ship.manifest,
     ship.pull,
     tags.tags,
+    matrix.matrix,
     compare.diff,
     dockerfile.dockerfile,
     trust.scan,
@@ -40,6 +43,7 @@ namespace = Collection(
     helm.collection,
     kubernetes.collection,
     deploy.collection,
+    ci.collection,
     monitor.monitor,
     release.collection,
     machine.cache,

@@ -18,7 +18,7 @@ from pipeline.errors import ImageInvalid, LockMissing, LockTampered, PackagesDif
 from pipeline.layouts import target_of
 from pipeline.lock import read_lock
 from pipeline.oci.image import Descriptor
-from pipeline.oci.layout import blob_path
+from pipeline.oci.layout import NamedImage, blob_path
 from pipeline.oci.registry.reference import Repository
 from pipeline.oci.registry.referrers import Artifact, attach, is_attached
 from pipeline.provenance import provenance_path, subjects_of
@@ -72,10 +72,15 @@ def attestations_of(
             f"{min(missing)}",
             hint="build it again, or move the file away to push without it",
         )
-    created = json.loads(cargo.image.images[0].config.data).get("created", "")
-    artifact = Artifact(PROVENANCE_TYPE, data, "provenance.json", created)
-    found.append(Attestation("provenance", top, artifact))
+    found.append(provenance_of(cargo.image, data))
     return tuple(found), tuple(notes)
+
+
+def provenance_of(image: NamedImage, statement: bytes) -> Attestation:
+    """Return a statement as what goes with an image: with its index, or its only manifest."""
+    created = json.loads(image.images[0].config.data).get("created", "")
+    artifact = Artifact(PROVENANCE_TYPE, statement, "provenance.json", created)
+    return Attestation("provenance", image.top.descriptor, artifact)
 
 
 def _sboms(cargo: Cargo, settings: Settings) -> tuple[list[Attestation], list[str]]:

@@ -14,7 +14,6 @@ import json
 import os
 import re
 import shutil
-import sys
 import time
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import commands, tools
+from pipeline import commands, tools, zizmor
 from pipeline.errors import NotScanned, ToolMissing
 from pipeline.flags import parts_of
 from pipeline.process import Runner, run
@@ -162,7 +161,7 @@ def _check(
     environ: Mapping[str, str],
     runner: Runner,
 ) -> Iterator[Finding]:
-    program = _beside_python(checker.program) or _on_path(checker, environ)
+    program = tools.beside_python(checker.program) or _on_path(checker, environ)
     # Relative to the root, so that findings name files as the repository does; `./`, so that no
     # name is taken for a flag.
     argv = (program, *checker.arguments, *(f"./{file}" for file in files))
@@ -186,11 +185,6 @@ def _check(
         f"{why[:200]}",
         hint="run it by itself to see more",
     )
-
-
-def _beside_python(program: str) -> str:
-    """Return the program of this environment, which need not be on PATH."""
-    return shutil.which(program, path=str(Path(sys.executable).parent)) or ""
 
 
 def _on_path(checker: Checker, environ: Mapping[str, str]) -> str:
@@ -273,23 +267,16 @@ def _of_line(subject: str, kind: Kind, found: Any, code: str, wiki: str) -> Find
 
 
 def _read_zizmor(document: Any, _root: Path) -> Iterator[Finding]:
-    for found in document:
-        if found.get("ignored"):
-            continue
-        places = found["locations"]
-        place = next((p for p in places if p["symbolic"].get("kind") == "Primary"), places[0])
-        local = place["symbolic"]["key"].get("Local") or {}
-        level = found["determinations"]["severity"]
+    for found in zizmor.read(document):
         yield Finding(
             "workflows",
             Kind.MISCONFIGURATION,
-            _ZIZMOR_LEVELS.get(level, Severity.UNKNOWN),
-            str(found["ident"]),
-            path=_place(local.get("verbatim_path") or local.get("given_path") or "."),
-            # Rows count from 0 (tree-sitter).
-            line=int(place["concrete"]["location"]["start_point"]["row"]) + 1,
-            title=str(found["desc"]),
-            url=str(found.get("url") or ""),
+            _ZIZMOR_LEVELS.get(found.level, Severity.UNKNOWN),
+            found.rule,
+            path=found.path,
+            line=found.line,
+            title=found.title,
+            url=found.url,
         )
 
 
@@ -329,8 +316,8 @@ CHECKERS = (
     ),
     Checker(
         "workflows",
-        "zizmor",
-        ("--offline", "--format", "json", "--no-exit-codes", "--quiet"),
+        zizmor.NAME,
+        zizmor.ARGUMENTS,
         _is_workflow,
         _read_zizmor,
     ),

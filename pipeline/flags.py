@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from pipeline.errors import OptionInvalid, nearest
 
@@ -11,6 +12,12 @@ from pipeline.errors import OptionInvalid, nearest
 def values_of(flags: Sequence[str]) -> list[str]:
     """Return the values of a repeatable flag, each of which may hold several with commas."""
     return [part.strip() for text in flags for part in text.split(",") if part.strip()]
+
+
+def places_of(text: str) -> list[str]:
+    """Return the places of an argument that may name several with commas; a folder whose own name
+    has one is one place."""
+    return [text] if Path(text).exists() else values_of([text]) or [text]
 
 
 def known_values(flag: str, given: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
@@ -46,3 +53,21 @@ def count(flag: str, text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,6}", text):
         raise OptionInvalid(f"{flag}={text!r} is no number", hint="give a number of lines")
     return int(text)
+
+
+def positive(flag: str, text: str) -> int:
+    """A flag's whole number from 1. Raises OptionInvalid."""
+    if not re.fullmatch(r"[1-9][0-9]{0,8}", text):
+        raise OptionInvalid(f"{flag}={text!r} is no number", hint="give a whole number from 1")
+    return int(text)
+
+
+def pairs_of(flag: str, given: Sequence[str]) -> dict[str, str]:
+    """The NAME=VALUE of a repeatable flag, whose values may hold anything. Raises OptionInvalid."""
+    found = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]*", name):
+            raise OptionInvalid(f"{flag} {text!r} is no NAME=VALUE", hint="such as push=true")
+        found[name] = value
+    return found

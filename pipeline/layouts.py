@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import commands
+from pipeline.atomic import writing
 from pipeline.contents import StoredImage, layout_images, missing_platform
 from pipeline.errors import ImageMissing, OptionInvalid
 from pipeline.flags import values_of
-from pipeline.oci.layout import open_layout, platform_folder
+from pipeline.oci.layout import open_layout, platform_folder, write_views
 from pipeline.platforms import Platform
 from pipeline.settings import Settings
 
@@ -26,8 +27,16 @@ class BuiltLayout:
     folder: Path
 
     def view(self, platform: Platform) -> Path:
-        """Return the layout of one platform alone."""
-        return self.folder / platform_folder(platform)
+        """Return the layout of one platform alone.
+
+        One that is not there is written: what keeps no links, such as an artifact of a workflow,
+        leaves them out.
+        """
+        view = self.folder / platform_folder(platform)
+        if not (view / "blobs").is_dir() or not (view / "index.json").is_file():
+            with writing(view):
+                write_views(self.folder, open_layout(self.folder))
+        return view
 
     def images(self, asked: Sequence[str]) -> tuple[StoredImage, ...]:
         """Return the images for the platforms of the flags, by default all.

@@ -1,7 +1,7 @@
 """The matrix of a workflow that builds the images: what each of its jobs builds, and where.
 
-Nothing of an image is run while it is built, so one machine builds every platform; with `native`
-each platform has a job of its own, on a machine of its own, for targets that Docker builds.
+Nothing of an image is run while it is built, so one machine builds every platform.  On `native`
+runners each platform has a job and a machine of its own, for targets that Docker builds.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from typing import Any
 
 from pipeline import commands
 from pipeline.errors import EngineUnsuitable
-from pipeline.flags import values_of
+from pipeline.flags import known_values, values_of
 from pipeline.platforms import Platform
 from pipeline.settings import Settings, read_settings
 
+ONE = "one"
+NATIVE = "native"
 RUNNERS = {Platform.AMD64: "ubuntu-24.04", Platform.ARM64: "ubuntu-24.04-arm"}
 """GitHub's machines, by what they are."""
 
@@ -41,27 +43,29 @@ class MatrixJob:
 
 
 def make_matrix(
-    targets: Sequence[str], platforms: Sequence[str], *, native: bool
+    targets: Sequence[str], platforms: Sequence[str], runners: str = ONE
 ) -> tuple[MatrixJob, ...]:
     """Return the jobs for targets (every image that is not only a base, by default) and platforms
-    (all that the description names, by default).
+    (all that the description names, by default), on `one` machine for all platforms or on
+    `native` ones.
 
-    Raises `UnknownTarget`, `UnsupportedPlatform`, and `EngineUnsuitable` for a platform that
-    GitHub has no machine for.
+    Raises `OptionInvalid` for other runners, `UnknownTarget`, `UnsupportedPlatform`, and
+    `EngineUnsuitable` for a platform that GitHub has no machine for.
     """
+    (kind,) = known_values("runners", [runners], (ONE, NATIVE)) or (ONE,)
     settings = read_settings(commands.ROOT)
-    chosen = commands.choose_targets(settings, targets) if targets else shipped(settings)
-    wanted = commands.described_platforms(settings, platforms or [commands.ALL])
-    if commands.ALL in values_of(targets):
-        chosen = tuple(settings.images)
-    if not native:
+    # A workflow passes on what a person left empty.
+    named = values_of(targets)
+    chosen = commands.choose_targets(settings, named) if named else shipped(settings)
+    wanted = commands.described_platforms(settings, values_of(platforms) or [commands.ALL])
+    if kind == ONE:
         first = RUNNERS[Platform.AMD64]
         return tuple(MatrixJob(target, wanted, first, target) for target in chosen)
     for platform in wanted:
         if platform not in RUNNERS:
             raise EngineUnsuitable(
                 f"GitHub has no machine for {platform}",
-                hint="leave --native out: images are built without running anything of them",
+                hint="use '--runners one': images are built without running anything of them",
             )
     return tuple(
         MatrixJob(target, (platform,), RUNNERS[platform], f"{target}-{platform.architecture}")

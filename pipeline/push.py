@@ -590,8 +590,12 @@ def put_index(
     registry: Registry,
     *,
     dry_run: bool,
+    before_tags: Callable[[], None] = lambda: None,
 ) -> PushReport:
-    """Put what joins images that the registry has, then its tags."""
+    """Put what joins images that the registry has, then its tags.
+
+    `before_tags` is called when the index is there and no tag names it yet.
+    """
     begin_s = time.monotonic()
     top = image.top
 
@@ -611,10 +615,11 @@ def put_index(
         TagMove(tag, old, top.descriptor.digest) for tag, old in zip(ordered, before, strict=True)
     )
     fate = Fate.EXISTS if there else Fate.WOULD_SEND
+    if not dry_run and fate is Fate.WOULD_SEND:
+        _put_by_digest([top], [top.descriptor.digest], repository, registry)
+        fate = Fate.SENT
+    before_tags()
     if not dry_run:
-        if fate is Fate.WOULD_SEND:
-            _put_by_digest([top], [top.descriptor.digest], repository, registry)
-            fate = Fate.SENT
         _move_tags(moves, top, repository, registry)
     parts = tuple(
         Part(

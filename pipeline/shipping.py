@@ -1,4 +1,4 @@
-"""What `push`, `manifest` and `pull` ask for: flags in, a value out; no Invoke, nothing printed.
+"""What `push` and `pull` ask for: flags in, a value out; no Invoke, nothing printed.
 
 Every name is checked, and every layout or chart read, before a registry is asked anything.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline import commands
-from pipeline.attestations import Attestation, attach_all, attestations_of
+from pipeline.attestations import PROVENANCE_TYPE, Attestation, attach_all, attestations_of
 from pipeline.errors import ImageMissing, OptionInvalid
 from pipeline.flags import values_of
 from pipeline.helm.chart import CHART, read_chart
@@ -22,7 +22,6 @@ from pipeline.oci.registry.reference import (
     DOCKER_HUB,
     Reference,
     Repository,
-    check_digest,
     check_tag,
     host_of,
     is_loopback,
@@ -34,15 +33,11 @@ from pipeline.push import (
     Cargo,
     PushReport,
     facts_of,
-    join,
-    parts_by_digest,
-    parts_by_tag,
     platform_parts,
-    platform_tag,
     push_image,
-    put_index,
     survey_push,
 )
+from pipeline.pushed import Pushed, write_pushed
 from pipeline.registries import open_registry
 from pipeline.report import Progress
 from pipeline.revision import read_revision
@@ -66,18 +61,8 @@ class PushRequest:
     plain_http: bool = False
     attach: bool = True
     """Whether SBOM and provenance go along."""
-
-
-@dataclass(frozen=True, slots=True)
-class ManifestRequest:
-    """The flags of `invoke manifest`."""
-
-    targets: Sequence[str] = ()
-    platforms: Sequence[str] = ()
-    registry: str | None = None
-    tags: Sequence[str] = ()
-    digests: Sequence[str] = ()
-    plain_http: bool = False
+    by_digest: Path | None = None
+    """Where to write what was pushed, which then gets no tag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +86,11 @@ def push(
 
     Raises `OptionInvalid`, `NameInvalid` and `ImageMissing` before anything is sent.
     """
+    if request.by_digest is not None and request.tags:
+        raise OptionInvalid(
+            "--by-digest gives no tag, and --tag is given",
+            hint="leave one of them out; 'invoke manifest --by-digest' gives tags",
+        )
     settings = read_settings(commands.ROOT)
     repository = destination(settings, request.registry, environ)
     sources = _source_names(request.sources, repository)
@@ -130,7 +120,24 @@ def push(
                 )
             present |= {blob.digest for blob in report.blobs}
             reports.append(replace(report, attached=tuple(attached), notes=notes))
+            if request.by_digest is not None and not dry_run:
+                write_pushed(request.by_digest, _pushed(cargo, made))
     return tuple(reports)
+
+
+def _pushed(cargo: Cargo, made: Sequence[Attestation]) -> Pushed:
+    """Return what the next job has to know of an image."""
+    images = cargo.image.images
+    commit = facts_of(images[0]).get(_REVISION, "").partition("-")[0]
+    provenance = [one.artifact.data for one in made if one.artifact.type == PROVENANCE_TYPE]
+    return Pushed(
+        target=cargo.target,
+        repository=cargo.repository,
+        digest=cargo.image.top.descriptor.digest,
+        platforms={image.platform: image.manifest.descriptor.digest for image in images},
+        commit=commit,
+        provenance=provenance[0].decode() if provenance else "",
+    )
 
 
 def chart(
@@ -158,43 +165,6 @@ def chart(
     with open_registry(repository, plain_http=request.plain_http, environ=environ) as registry:
         done = survey_chart(cargo, registry) if dry_run else push_chart(cargo, registry, progress)
     return replace(done, plain_http=plain_http)
-
-
-def manifest(
-    request: ManifestRequest,
-    *,
-    dry_run: bool = False,
-    environ: Mapping[str, str] = os.environ,
-) -> tuple[PushReport, ...]:
-    """Join images that were pushed one platform at a time; a report for each target."""
-    settings = read_settings(commands.ROOT)
-    repository = destination(settings, request.registry, environ)
-    platforms = commands.described_platforms(settings, request.platforms or [commands.ALL])
-    targets = commands.choose_targets(settings, request.targets)
-    digests = [check_digest(digest) for digest in values_of(request.digests)]
-    if digests and len(targets) > 1:
-        raise OptionInvalid(
-            "--digest names the parts of one image, and there are several targets",
-            hint="give one --target",
-        )
-    tags = _tags_of(targets, request.tags, environ)
-    for target in targets:
-        for tag in tags[target]:
-            for platform in platforms:
-                check_tag(platform_tag(tag, platform))
-    reports = []
-    with open_registry(repository, plain_http=request.plain_http, environ=environ) as registry:
-        for target in targets:
-            parts = (
-                parts_by_digest(registry, repository, digests, platforms)
-                if digests
-                else parts_by_tag(registry, repository, tags[target][0], platforms)
-            )
-            image = join(parts, settings.name, target)
-            reports.append(
-                put_index(target, image, repository, tags[target], registry, dry_run=dry_run)
-            )
-    return tuple(reports)
 
 
 def pull(
@@ -239,13 +209,19 @@ def _place(asked: str | None, environ: Mapping[str, str]) -> str:
 
 
 def configured_registry(environ: Mapping[str, str]) -> str | None:
-    """Return the registry that the environment names, None where it names none."""
-    if place := environ.get(REGISTRY_VARIABLE):
-        return place
+    """Return the registry that the environment names, None where it names none.
+
+    In GitHub Actions an owner's name is spelled as registries want it: in lower case.
+    """
+    place = environ.get(REGISTRY_VARIABLE)
     owner = environ.get("GITHUB_REPOSITORY_OWNER", "")
-    if environ.get("GITHUB_ACTIONS") == "true" and owner:
+    if environ.get("GITHUB_ACTIONS") != "true" or not owner:
+        return place or None
+    if not place:
         return f"ghcr.io/{owner.lower()}"
-    return None
+    if place.endswith(f"/{owner}"):
+        return f"{place.removesuffix(owner)}{owner.lower()}"
+    return place
 
 
 def _parsed(place: str, name: str) -> Repository:
@@ -272,6 +248,7 @@ def _refuse_image_flags(request: PushRequest) -> None:
         "--images": request.images is not None,
         "--from-repository": request.sources,
         "--no-attach": not request.attach,
+        "--by-digest": request.by_digest is not None,
     }
     if flags := [flag for flag, value in given.items() if value]:
         raise OptionInvalid(
@@ -307,7 +284,11 @@ def _cargoes(
 ) -> tuple[Cargo, ...]:
     layouts = _layouts(request, settings)
     images = {target: open_layout(layout) for target, layout in layouts.items()}
-    tags = _tags_of(tuple(layouts), request.tags, environ)
+    tags = (
+        dict.fromkeys(layouts, ())
+        if request.by_digest is not None
+        else tags_of(tuple(layouts), request.tags, environ)
+    )
     if not request.tags:
         for target, image in images.items():
             _check_commit(image, layouts[target])
@@ -371,7 +352,7 @@ def _target_of(layout: Path, asked: Sequence[str], settings: Settings, tags: Seq
     return targets[0]
 
 
-def _tags_of(
+def tags_of(
     targets: Sequence[str], asked: Sequence[str], environ: Mapping[str, str]
 ) -> dict[str, tuple[str, ...]]:
     """Return the tags of each target: those asked for, with several targets `<tag>-<target>`;

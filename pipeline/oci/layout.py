@@ -174,6 +174,14 @@ def _fill(folder: Path, image: NamedImage, blob: BlobSource, absent: Collection[
         _write_if_changed(blob_path(folder, document.descriptor.digest), document.data)
     _write_if_changed(folder / "oci-layout", LAYOUT_VERSION)
     _write_if_changed(folder / "index.json", index_json([image]))
+    write_views(folder, image)
+
+
+def write_views(folder: Path, image: NamedImage) -> None:
+    """Write the layout of each platform alone; what is there and right is left as it is.
+
+    Raises `OutputUnwritable`.
+    """
     for part in image.by_platform():
         view = folder / platform_folder(part.images[0].platform)
         if view.is_symlink():

@@ -55,10 +55,17 @@ def list_tools(c: Context, json: bool = False) -> None:
         "names": "trivy, helm, kubectl or hadolint; several with commas",
         "source": "folder or address that has the releases' files under their own names "
         "(default: their vendors')",
+        "missing": "leave those alone that are here in a version that will do",
         "json": "print as JSON",
     },
 )
-def install(c: Context, names: str, source: str | None = None, json: bool = False) -> None:
+def install(
+    c: Context,
+    names: str,
+    source: str | None = None,
+    missing: bool = False,
+    json: bool = False,
+) -> None:
     """Fetch pinned releases of tools into the cache, where the tasks find them.
 
     What has another digest than the one that is pinned for this system is refused.
@@ -67,12 +74,17 @@ def install(c: Context, names: str, source: str | None = None, json: bool = Fals
     from pipeline import tools as programs
     from pipeline.flags import values_of
 
-    done = []
+    wanted = programs.split_names(values_of([names]))
+    rows = []
+    if missing:
+        here = [found for found in programs.inspect(wanted) if found.is_supported]
+        rows = [(found.program.name, found.version, found.path) for found in here]
+        wanted = tuple(name for name in wanted if name not in {row[0] for row in rows})
     with report.progress() as progress:
-        for name in programs.split_names(values_of([names])):
+        for name in wanted:
             with progress.step(f"fetch {name}"):
-                done.append(programs.install(name, source))
-    rows = [(one.name, one.version, str(one.path)) for one in done]
+                one = programs.install(name, source)
+            rows.append((one.name, one.version, str(one.path)))
     if json:
         report.print_json(
             [dict(zip(("name", "version", "path"), row, strict=True)) for row in rows]

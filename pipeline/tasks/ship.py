@@ -27,6 +27,8 @@ _DRY = "ask the registry, print what would be sent, send nothing"
         "images": "folder of OCI layouts, or one layout (default: dist/images)",
         "from-repository": "repository of the same registry that may have layers to mount",
         "chart": "push the chart instead, to REGISTRY/charts/NAME, tagged with its version",
+        "by-digest": "push without any tag, and write what was pushed into this folder, a file an "
+        "image, for `invoke manifest --by-digest` to join and tag",
         "no-attach": "leave out what else goes along, each platform's SBOM and the build's "
         "provenance, for a registry that takes images alone",
         "plain-http": _PLAIN,
@@ -43,6 +45,7 @@ def push(
     images: str | None = None,
     from_repository: Any = None,
     chart: bool = False,
+    by_digest: str | None = None,
     no_attach: bool = False,
     plain_http: bool = False,
     dry_run: bool = False,
@@ -61,6 +64,7 @@ def push(
         sources=from_repository or (),
         plain_http=plain_http,
         attach=not no_attach,
+        by_digest=Path(by_digest) if by_digest else None,
     )
     if chart:
         with report.progress() as progress:
@@ -81,9 +85,16 @@ def push(
         "tag": "tag of the whole; its parts are at TAG-ARCHITECTURE of the first one (default: "
         "see `invoke tags`)",
         "digest": "a part by digest instead; repeatable, commas",
+        "by-digest": "join what `invoke push --by-digest` wrote into this folder instead, for "
+        "every target that it has a file of",
+        "untagged": "with --by-digest: join, and give no tag yet, so that the image can be signed "
+        "before it has a name",
+        "checksums": "also write the digests into this file, as sha256sum does, for attestations",
         "plain-http": _PLAIN,
         "dry-run": _DRY,
         "json": "print the result as JSON",
+        "github": "also append references, tags and digests to the file that GITHUB_OUTPUT names, "
+        "and a table to GITHUB_STEP_SUMMARY's",
     },
 )
 def manifest(
@@ -93,23 +104,36 @@ def manifest(
     registry: str | None = None,
     tag: Any = None,
     digest: Any = None,
+    by_digest: str | None = None,
+    untagged: bool = False,
+    checksums: str | None = None,
     plain_http: bool = False,
     dry_run: bool = False,
     json: bool = False,
+    github: bool = False,
 ) -> None:
-    """Join images that were pushed one platform at a time; no layer moves."""
-    from pipeline import shipping
+    """Join images that were pushed in parts, and give them their tags; no layer moves."""
+    import os
+
+    from pipeline.manifest import ManifestRequest
+    from pipeline.manifest import manifest as join
     from pipeline.tasks import show_ship
 
-    request = shipping.ManifestRequest(
+    request = ManifestRequest(
         targets=target or (),
         platforms=platform or (),
         registry=registry,
         tags=tag or (),
         digests=digest or (),
+        by_digest=Path(by_digest) if by_digest else None,
+        untagged=untagged,
         plain_http=plain_http,
     )
-    done = shipping.manifest(request, dry_run=dry_run)
+    done = join(request, dry_run=dry_run)
+    if checksums and not dry_run:
+        show_ship.write_checksums(done, Path(checksums))
+    if github:
+        show_ship.write_github(done, os.environ)
     show_ship.manifest(done, dry_run=dry_run, as_json=json)
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.atomic import write_atomically
+from pipeline.github import write_outputs, write_summary
 from pipeline.push import Fate
 from pipeline.report import megabytes, print_json, print_table
 
@@ -46,11 +50,7 @@ def push(reports: Sequence[PushReport], *, dry_run: bool, as_json: bool) -> None
     print_table(["target", "platform", "size", sent, "there", "mounted", "digest"], rows)
     print()
     _references(reports, dry_run=dry_run)
-    for report in reports:
-        for one in report.attached:
-            print(f"{one.name} of {report.target}  {one.fate.value}  {one.digest}")
-        for note in report.notes:
-            print(f"note: {note}")
+    _attached(reports)
     if dry_run:
         total = sum(
             blob.size_bytes
@@ -99,7 +99,36 @@ def manifest(reports: Sequence[PushReport], *, dry_run: bool, as_json: bool) -> 
     print_table(["target", "platform", "size", "digest"], rows)
     print()
     _references(reports, dry_run=dry_run)
+    _attached(reports)
     print("nothing was sent" if dry_run else f"done in {sum(r.seconds for r in reports):.1f} s")
+
+
+def write_github(reports: Sequence[PushReport], environ: Mapping[str, str]) -> None:
+    """Append what was joined to the outputs of a step, and a table to the summary of the run."""
+    tagged = [f"{report.repository}:{move.tag}" for report in reports for move in report.tags]
+    write_outputs(
+        {
+            "references": ",".join(report.reference for report in reports),
+            "tags": "\n".join(tagged),
+            "json": json.dumps([report.to_json() for report in reports], separators=(",", ":")),
+        },
+        environ,
+    )
+    rows = [
+        f"| {report.target} | `{report.reference}` | "
+        f"{', '.join(f'`{move.tag}`' for move in report.tags)} |\n"
+        for report in reports
+    ]
+    write_summary(f"| image | by digest | tags |\n|---|---|---|\n{''.join(rows)}\n", environ)
+
+
+def write_checksums(reports: Sequence[PushReport], path: Path) -> None:
+    """Write the digest of each image as `sha256sum` does, under its name without a tag."""
+    lines = [
+        f"{report.digest.removeprefix('sha256:')}  {report.repository}/{report.target}\n"
+        for report in reports
+    ]
+    write_atomically(path, "".join(lines).encode())
 
 
 def pull(report: PullReport, *, as_json: bool) -> None:
@@ -148,6 +177,14 @@ def _references(reports: Sequence[PushReport], *, dry_run: bool) -> None:
         print(report.reference)
         for move in report.tags:
             print(f"  {report.repository}:{move.tag}  {_moved(move, dry_run=dry_run)}")
+
+
+def _attached(reports: Sequence[PushReport]) -> None:
+    for report in reports:
+        for one in report.attached:
+            print(f"{one.name} of {report.target}  {one.fate.value}  {one.digest}")
+        for note in report.notes:
+            print(f"note: {note}")
 
 
 def _moved(move: TagMove, *, dry_run: bool) -> str:

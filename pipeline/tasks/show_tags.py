@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from pipeline.atomic import writing
-from pipeline.errors import OptionInvalid, OutputUnwritable
+from pipeline.github import write_outputs, write_summary
 from pipeline.oci.registry.reference import Repository
 from pipeline.report import print_table
 from pipeline.tags import TagPlan, TagState, printable, references
@@ -85,39 +82,15 @@ def table(outcome: Outcome) -> None:
 
 
 def write_github(outcome: Outcome, environ: Mapping[str, str]) -> None:
-    """Append the outputs of a step, as GitHub's runners read them (`name<<delimiter`).
-
-    Raises `OptionInvalid` where there is no file to append to, `OutputUnwritable` where it
-    cannot be.
-    """
-    path = environ.get("GITHUB_OUTPUT")
-    if not path:
-        raise OptionInvalid(
-            "--github is given, and GITHUB_OUTPUT is not set",
-            hint="GitHub Actions sets it for each step; leave --github out elsewhere",
-        )
-    values = {
-        "tags": "\n".join(outcome.references()),
-        "json": json.dumps(outcome.to_json(), ensure_ascii=False, separators=(",", ":")),
-        "version": outcome.version,
-        "latest": "true" if outcome.latest else "false",
-    }
-    # Nobody who chooses a branch's name can know the delimiter, and end a value early.
-    delimiter = f"end-{secrets.token_hex(16)}"
-    _append(
-        path,
-        "".join(f"{name}<<{delimiter}\n{value}\n{delimiter}\n" for name, value in values.items()),
+    """Append the outputs of a step, and a line to the summary of the run."""
+    write_outputs(
+        {
+            "tags": "\n".join(outcome.references()),
+            "json": json.dumps(outcome.to_json(), ensure_ascii=False, separators=(",", ":")),
+            "version": outcome.version,
+            "latest": "true" if outcome.latest else "false",
+        },
+        environ,
     )
-    if summary := environ.get("GITHUB_STEP_SUMMARY"):
-        shown = ", ".join(f"`{reference}`" for reference in outcome.references())
-        _append(summary, f"Tags: {shown}\n")
-
-
-def _append(path: str, text: str) -> None:
-    try:
-        with writing(Path(path)), open(path, "a", encoding="utf-8") as file:
-            file.write(text)
-    except (FileNotFoundError, ValueError) as error:
-        raise OutputUnwritable(
-            f"{path!r} cannot be written: {error}", hint="GitHub's runner names a file that it made"
-        ) from None
+    shown = ", ".join(f"`{reference}`" for reference in outcome.references())
+    write_summary(f"Tags: {shown}\n", environ)

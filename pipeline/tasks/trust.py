@@ -139,7 +139,7 @@ def scan(
     iterable=("require",),
     help={
         "where": "a layout's folder (dist/images/production), or a reference: "
-        "ghcr.io/owner/name:v1.2.3",
+        "ghcr.io/owner/name:v1.2.3; several with commas",
         "digest": "what the image has to be: sha256:…",
         "key": "the public key of whoever has to have signed it: a file, or env://NAME and what "
         "else cosign takes; the signature is required then",
@@ -170,8 +170,11 @@ def verify(
 
     Exit code 94: something is not what it should be; 95: what --require names is not there.
     """
+    from dataclasses import replace
+
     from pipeline import report
-    from pipeline.flags import known_values, seconds
+    from pipeline.errors import OptionInvalid
+    from pipeline.flags import known_values, places_of, seconds
     from pipeline.oci.registry.reference import check_digest
     from pipeline.verify.checks import REQUIRABLE
     from pipeline.verify.run import VerifyRequest
@@ -187,22 +190,28 @@ def verify(
         plain_http=plain_http,
         wait_s=seconds("--wait", wait) if wait else 0.0,
     )
+    requests = [replace(request, where=place) for place in places_of(where)]
+    if digest and len(requests) > 1:
+        raise OptionInvalid("--digest is one image's, and several are named", hint="leave it out")
     with report.progress() as progress:
-        done = run_verify(request, progress)
+        reports = [run_verify(one, progress) for one in requests]
     if json:
-        report.print_json(done.to_json())
+        documents = [done.to_json() for done in reports]
+        report.print_json(documents if len(documents) > 1 else documents[0])
     else:
-        print(f"{done.where}  {done.digest}")
-        report.print_table(
-            ("what", "", "why"),
-            [(check.name, check.outcome.value, check.detail) for check in done.checks],
-        )
-    done.raise_for([*required, *(["signature"] if key or identity else [])])
+        for done in reports:
+            print(f"{done.where}  {done.digest}")
+            report.print_table(
+                ("what", "", "why"),
+                [(check.name, check.outcome.value, check.detail) for check in done.checks],
+            )
+    for done in reports:
+        done.raise_for([*required, *(["signature"] if key or identity else [])])
 
 
 @task(
     help={
-        "where": "a reference: ghcr.io/owner/name:v1.2.3, or …@sha256:…",
+        "where": "a reference: ghcr.io/owner/name:v1.2.3, or …@sha256:…; several with commas",
         "key": "the private key: a file of 'cosign generate-key-pair', or env://NAME and what "
         "else cosign takes; its password is COSIGN_PASSWORD",
         "keyless": "sign as whoever this is to an OpenID Connect provider: a GitHub workflow with "
@@ -227,17 +236,20 @@ def sign(
     transparency log. Exit code 96: cosign did not sign.
     """
     from pipeline import report
+    from pipeline.flags import places_of
     from pipeline.sign import SignRequest
     from pipeline.sign import sign as run_sign
 
-    request = SignRequest(where, key, keyless, plain_http, dry_run)
+    requests = [SignRequest(place, key, keyless, plain_http, dry_run) for place in places_of(where)]
     with report.progress() as progress:
-        done = run_sign(request, progress)
+        reports = [run_sign(request, progress) for request in requests]
     if json:
-        report.print_json(done.to_json())
+        documents = [done.to_json() for done in reports]
+        report.print_json(documents if len(documents) > 1 else documents[0])
         return
-    print(f"{done.reference}  {'would be signed' if dry_run else 'signed'} by {done.signer}")
-    report.print_table(("what", "digest"), [(one.name, one.digest) for one in done.signed])
+    for done in reports:
+        print(f"{done.reference}  {'would be signed' if dry_run else 'signed'} by {done.signer}")
+        report.print_table(("what", "digest"), [(one.name, one.digest) for one in done.signed])
 
 
 @task(

@@ -72,3 +72,17 @@ def test_platforms_are_those_of_the_flags(world: World) -> None:
     assert [image.platform for image in base.images(["all"])] == [Platform.ARM64]
     with pytest.raises(ImageMissing, match="has no image for linux/amd64; it has linux/arm64"):
         base.images(["amd64"])
+
+
+def test_views_that_a_copy_without_links_left_out_are_written_again(world: World) -> None:
+    (production,) = choose_layouts(world.settings(), world.output, ["production"], default="all")
+    view = production.view(Platform.ARM64)
+    index = (view / "index.json").read_bytes()
+    for folder in (production.folder / "linux-arm64", production.folder / "linux-amd64"):
+        (folder / "blobs").unlink()
+        (folder / "index.json").unlink()
+        (folder / "oci-layout").unlink()
+        folder.rmdir()
+    assert production.view(Platform.ARM64) == view
+    assert (view / "index.json").read_bytes() == index
+    assert (view / "blobs").resolve() == (production.folder / "blobs").resolve()

@@ -23,6 +23,7 @@ from pipeline.errors import (
     UnknownTarget,
     UnsupportedPlatform,
 )
+from pipeline.manifest import ManifestRequest, manifest
 from pipeline.oci.layout import open_layout
 from pipeline.oci.registry.reference import Repository
 from pipeline.oci.registry.referrers import fetch, list_referrers
@@ -32,15 +33,7 @@ from pipeline.push import Fate, PushReport
 from pipeline.report import Silent
 from pipeline.revision import Revision
 from pipeline.settings import read_settings
-from pipeline.shipping import (
-    ManifestRequest,
-    PullRequest,
-    PushRequest,
-    destination,
-    manifest,
-    pull,
-    push,
-)
+from pipeline.shipping import PullRequest, PushRequest, destination, pull, push
 from pipeline.tags import Event, TagState
 from tests.unit.pipeline.oci.registry.faulty_registry import FaultyRegistry
 from tests.unit.pipeline.shipments import COMMIT, build, client
@@ -108,6 +101,15 @@ def settled(asked: str | None, **environ: str) -> str:
                 "ACCELERAPP_REGISTRY": "r.example",
             },
             "r.example/accelerapp",
+        ),
+        (
+            None,
+            {
+                "GITHUB_ACTIONS": "true",
+                "GITHUB_REPOSITORY_OWNER": "The-Owner",
+                "ACCELERAPP_REGISTRY": "r.example:5000/The-Owner",
+            },
+            "r.example:5000/the-owner/accelerapp",
         ),
     ],
 )

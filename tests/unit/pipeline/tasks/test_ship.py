@@ -15,11 +15,13 @@ from typing import Any
 import pytest
 
 from pipeline import commands, shipping
+from pipeline import manifest as joining
 from pipeline.errors import ChartInvalid, ImageMissing, OptionInvalid, VersionTaken
 from pipeline.helm.push import ChartCargo, ChartReport
+from pipeline.manifest import ManifestRequest
 from pipeline.push import Fate, TagMove
 from pipeline.report import Silent
-from pipeline.shipping import ManifestRequest, PullRequest, PushRequest
+from pipeline.shipping import PullRequest, PushRequest
 from pipeline.tasks.command import INTERRUPTED
 from tests.unit.pipeline.helm.chart_factory import make_chart
 from tests.unit.pipeline.oci.registry.faulty_registry import FaultyRegistry, then
@@ -46,8 +48,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         seen.extend([request, flags])
         raise OptionInvalid("enough")
 
-    for name in ("push", "chart", "manifest", "pull"):
+    for name in ("push", "chart", "pull"):
         monkeypatch.setattr(shipping, name, refuse)
+    monkeypatch.setattr(joining, "manifest", refuse)
     return seen
 
 
@@ -84,8 +87,9 @@ def test_without_flags_the_defaults_are_asked_for(asked: list[Any]) -> None:
 def test_every_flag_arrives(asked: list[Any]) -> None:
     common = "--platform=arm64 --platform amd64 --plain-http --json"
     more = "--target=base,production --target development --registry r.example --tag=a --tag b,c"
-    run("push", *f"{common} {more} --images x --from-repository=y --from-repository z".split())
-    run("manifest", *f"{common} {more} --digest=d --digest e,f --dry-run".split())
+    places = "--images x --from-repository=y --from-repository z --by-digest=h"
+    run("push", *f"{common} {more} {places}".split())
+    run("manifest", *f"{common} {more} --digest=d --digest e,f --dry-run --by-digest=g".split())
     run("pull", *f"{common} --output o ghcr.io/x/y@z".split())
     shared: dict[str, Any] = {"platforms": ["arm64", "amd64"], "plain_http": True}
     named: dict[str, Any] = {
@@ -94,9 +98,9 @@ def test_every_flag_arrives(asked: list[Any]) -> None:
         "tags": ["a", "b,c"],
     }
     assert asked == [
-        PushRequest(**shared, **named, images=Path("x"), sources=["y", "z"]),
+        PushRequest(**shared, **named, images=Path("x"), sources=["y", "z"], by_digest=Path("h")),
         {"dry_run": False},
-        ManifestRequest(**shared, **named, digests=["d", "e,f"]),
+        ManifestRequest(**shared, **named, digests=["d", "e,f"], by_digest=Path("g")),
         {"dry_run": True},
         PullRequest("ghcr.io/x/y@z", **shared, output=Path("o")),
         {},
