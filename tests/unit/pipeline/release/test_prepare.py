@@ -13,6 +13,7 @@ import pytest
 
 from pipeline.errors import (
     FindingsAboveGate,
+    LockStale,
     OptionInvalid,
     OutputUnwritable,
     PipelineError,
@@ -499,6 +500,9 @@ def test_a_scan_alone_keeps_its_code_and_with_others_it_is_one_reason(
 
     with pytest.raises(FindingsAboveGate):
         raise_for(look(project, questions=scan_fails, part="minor").checked)
+    stale = look(project, questions=Asked(LockStale("the lock is stale")), part="minor")
+    with pytest.raises(ReleaseRefused, match=r"^tests: the lock is stale$"):
+        raise_for(stale.checked)
     both = Asked(ReleaseRefused("nox failed"), gate)
     with pytest.raises(ReleaseRefused, match=r"^tests: nox failed; scan: 1 finding$"):
         raise_for(look(project, questions=both, part="minor").checked)
