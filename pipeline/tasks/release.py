@@ -159,6 +159,54 @@ def test_package(c: Context, dist: str = "dist/python", json: bool = False) -> N
 
 @task(
     help={
+        "wait": "for how many seconds to ask for images that are not there yet, for all of them "
+        "together (default: ask once)",
+        "key": "the public key of whoever has to have signed them",
+        "identity": "who has to have signed them without a key, such as a workflow's address",
+        "issuer": "who vouches for --identity",
+        "output": "folder for layouts, SBOMs and provenance (default: dist/images)",
+        "plain-http": "speak http with a registry that is not on this machine",
+        "json": "print the result as JSON",
+    },
+)
+def images(
+    c: Context,
+    wait: str = "",
+    key: str = "",
+    identity: str = "",
+    issuer: str = "",
+    output: str = "dist/images",
+    plain_http: bool = False,
+    json: bool = False,
+) -> None:
+    """Verify the release's images in their registry, and bring them with all that is said of them.
+
+    The registry is ACCELERAPP_REGISTRY, in GitHub Actions the owner's place at ghcr.io. Exit code
+    78: one is not there; 94: one is not what it should be; 95: something about one is missing.
+    """
+    from pipeline import report
+    from pipeline.flags import seconds
+    from pipeline.release.images import ImagesRequest, bring_images
+
+    request = ImagesRequest(
+        output=Path(output),
+        wait_s=seconds("--wait", wait) if wait else 0.0,
+        key=key or None,
+        identity=identity or None,
+        issuer=issuer or None,
+        plain_http=plain_http,
+    )
+    with report.progress() as progress:
+        brought = bring_images(request, progress)
+    if json:
+        report.print_json([one.to_json() for one in brought])
+        return
+    rows = [(one.where, one.digest, "verified") for one in brought]
+    report.print_table(("image", "digest", ""), rows)
+
+
+@task(
+    help={
         "output": "folder for the files, replaced as a whole (default: dist/release)",
         "dist": "folder with wheel and sdist (default: dist/python)",
         "images": "folder with the SBOMs and provenance of the images (default: dist/images)",
@@ -231,5 +279,5 @@ def publish(
 
 collection = Collection("release")
 collection.add_task(prepare, default=True)
-for _task in (check, notes, package, test_package, assets, publish):
+for _task in (check, notes, package, test_package, images, assets, publish):
     collection.add_task(_task)

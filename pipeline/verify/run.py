@@ -145,9 +145,11 @@ def verify(
     *,
     environ: Mapping[str, str] = os.environ,
     clock: Clock | None = None,
+    then: Callable[[Verification, Path, Evidence], None] | None = None,
 ) -> Verification:
     """Check the image in a layout, or at a reference, which is pulled to a temporary folder.
 
+    `then` is given the verification of a reference, the folder, and what is said of the image.
     Raises what opening it raises, and `NotVerified` without a cosign for the signature that is
     asked for; what is wrong with the image is in the result.
     """
@@ -189,7 +191,10 @@ def verify(
             Path(name) / "image", said, settings, digest=request.digest, called=_called(said)
         )
         checks = (check_tag(registry, reference, before, image), signature, *found.checks)
-    return Verification(str(reference), before, checks)
+        done = Verification(str(reference), before, checks)
+        if then is not None:
+            then(done, Path(name) / "image", said)
+    return done
 
 
 def _awaited(
