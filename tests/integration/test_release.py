@@ -84,7 +84,10 @@ def versions(clone: Checkout) -> list[str]:
     """Return how each file spells the version."""
     chart = (clone.folder / "deployment/helm/accelerapp/Chart.yaml").read_text().splitlines()
     source = (clone.folder / "src/accelerapp/__init__.py").read_text()
-    return [source.split('"')[-2], *(line for line in chart if "ersion: " in line[:12])]
+    return [
+        source.split('"')[-2],
+        *(line for line in chart if line.startswith(("version:", "appVersion:"))),
+    ]
 
 
 def test_a_release_from_the_first_look_to_its_assets(
