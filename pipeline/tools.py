@@ -243,6 +243,12 @@ PROGRAMS = (
         version_arguments=("version", "--client"),
         release=_KUBECTL,
     ),
+    Program(
+        "gh",
+        "'invoke release.publish'",
+        "install GitHub's command line, 2.40 or newer",
+        oldest=(2, 40),
+    ),
 )
 _BY_NAME = {program.name: program for program in PROGRAMS}
 
