@@ -592,6 +592,7 @@ class TestHelmChart:
 
     def test_labels_say_whose_an_object_is(self, release: Release) -> None:
         parts = {part.full_name(): part for part in PROGRAM.values()}
+        assert release.objects
         for (kind, name), one in release.objects.items():
             if kind == "Namespace":
                 continue
@@ -814,10 +815,12 @@ class TestHelmChart:
 class TestDeploymentDocumentation:
     """What the guides tell people to type and to look at is there."""
 
-    @pytest.mark.parametrize("guide", GUIDES)
-    def test_tasks_and_their_flags_exist(self, guide: str) -> None:
+    @pytest.mark.parametrize(
+        ("guide", "fewest"), [("README.md", 20), ("DEPLOYMENT.md", 15), ("monitoring/README.md", 2)]
+    )
+    def test_tasks_and_their_flags_exist(self, guide: str, fewest: int) -> None:
         calls = [words for words in commands_of(guide) if Path(words[0]).name == "invoke"]
-        assert calls or guide.endswith("accelerapp/README.md")
+        assert len(calls) >= fewest
         for words in calls:
             name, flags = task_and_flags(words)
             assert task_exists(name), words
@@ -826,24 +829,34 @@ class TestDeploymentDocumentation:
             }
             assert set(flags) <= known, (words, known)
 
-    @pytest.mark.parametrize("guide", GUIDES)
-    def test_tasks_that_are_named_in_a_sentence_exist(self, guide: str) -> None:
+    @pytest.mark.parametrize(
+        ("guide", "fewest"),
+        [
+            ("README.md", 5),
+            ("DEPLOYMENT.md", 5),
+            ("monitoring/README.md", 1),
+            ("deployment/helm/accelerapp/README.md", 2),
+        ],
+    )
+    def test_tasks_that_are_named_in_a_sentence_exist(self, guide: str, fewest: int) -> None:
         text = re.sub(r"^```.*?^```", "", text_of(guide), flags=re.MULTILINE | re.DOTALL)
         named = {one.rstrip(".") for one in re.findall(r"`invoke\s+([a-z][a-z0-9.-]*)", text)}
+        assert len(named) >= fewest
         assert [one for one in named if not task_exists(one)] == []
 
-    @pytest.mark.parametrize("guide", GUIDES)
+    @pytest.mark.parametrize("guide", ["README.md", "DEPLOYMENT.md"])
     def test_sessions_of_nox_exist(self, guide: str) -> None:
         sessions = set(re.findall(r"^def ([a-z_]+)\(session", text_of("noxfile.py"), re.MULTILINE))
-        named = re.findall(r"nox -s ([a-z]+)", text_of(guide))
-        assert set(named) <= sessions
-        assert named or guide != "README.md"
+        named = set(re.findall(r"nox -s ([a-z]+)", text_of(guide)))
+        assert named
+        assert named <= sessions
 
     @pytest.mark.parametrize("guide", GUIDES)
     def test_a_console_shows_commands_of_known_programs(self, guide: str) -> None:
-        for words in commands_of(guide):
-            program = Path(words[0]).name
-            assert program in {*PROGRAMS, "jq", "."}, words
+        commands = commands_of(guide)
+        assert commands
+        for words in commands:
+            assert Path(words[0]).name in {*PROGRAMS, "jq", "."}, words
 
     def test_services_and_deployments_that_commands_name_exist(self) -> None:
         services = set(stack()["services"])
@@ -933,7 +946,7 @@ class TestDeploymentDocumentation:
                 cpu, memory = told.split(", ")
                 assert (cpu.removesuffix(" CPU"), memory) == (wanted["cpu"], wanted["memory"])
 
-    @pytest.mark.parametrize("guide", GUIDES)
+    @pytest.mark.parametrize("guide", ["README.md", "DEPLOYMENT.md", "monitoring/README.md"])
     def test_variables_are_read_by_something(self, guide: str) -> None:
         code = "\n".join(
             path.read_text(encoding="utf-8")
@@ -942,7 +955,7 @@ class TestDeploymentDocumentation:
         )
         compose = (DOCKER / BASE).read_text(encoding="utf-8")
         named = set(re.findall(r"\b((?:ACCELERAPP|MONITOR|OLLAMA)_[A-Z_]+[A-Z])\b", text_of(guide)))
-        assert named or guide.endswith("accelerapp/README.md")
+        assert named
         for name in named:
             assert re.search(rf"\b{name}\b", code + compose), name
 
