@@ -25,6 +25,8 @@ nox.options.reuse_existing_virtualenvs = True
 nox.options.sessions = ["tests", "lint", "types"]
 
 PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
+INFRASTRUCTURE = "tests/test_deployment_infrastructure.py"
+UNIT = ["tests/unit", INFRASTRUCTURE]
 
 
 def install(session: nox.Session, lock: str) -> None:
@@ -35,16 +37,16 @@ def install(session: nox.Session, lock: str) -> None:
 
 @nox.session(tags=["check"])
 def tests(session: nox.Session) -> None:
-    """Unit tests: offline, no engine, no root."""
+    """Unit tests, and those of the deployment: offline, no engine, no root."""
     install(session, "test.txt")
-    session.run("pytest", *(session.posargs or ["tests/unit"]))
+    session.run("pytest", *(session.posargs or UNIT))
 
 
 @nox.session(python=PYTHONS)
 def compat(session: nox.Session) -> None:
-    """Unit tests on every supported Python that this machine has."""
+    """The same on every supported Python that this machine has."""
     install(session, "test.txt")
-    session.run("pytest", *(session.posargs or ["tests/unit"]))
+    session.run("pytest", *(session.posargs or UNIT))
 
 
 @nox.session(tags=["check"])
@@ -79,7 +81,7 @@ def fuzz(session: nox.Session) -> None:
 def chart(session: nox.Session) -> None:
     """The Helm chart: what it renders, what it refuses, and what other tools say to it."""
     install(session, "chart.txt")
-    session.run("pytest", *(session.posargs or ["tests/chart"]))
+    session.run("pytest", *(session.posargs or ["tests/chart", INFRASTRUCTURE]))
 
 
 @nox.session(tags=["engine"])
@@ -110,7 +112,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def mutants(session: nox.Session) -> None:
-    """What the tests of the chart do not notice: each line of it is spoiled in turn."""
+    """What tests do not notice: files of six kinds are spoiled, one place at a time."""
     install(session, "chart.txt")
     session.run("python", "-m", "mutants", *session.posargs)
 
