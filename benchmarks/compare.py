@@ -68,17 +68,11 @@ def alternate(
     return (times, Comparison(f"{measurement.name}: peak memory", "bytes", *peaks))
 
 
-def measure(
-    trees: tuple[Tree, Tree],
-    reference: str,
-    runs: int,
-    progress: Progress,
-    measurements: Sequence[Measurement] = MEASUREMENTS,
-) -> Report:
+def measure(trees: tuple[Tree, Tree], reference: str, runs: int, progress: Progress) -> Report:
     """Measure all of it, in turn."""
     write_description(trees)
     comparisons: list[Comparison] = []
-    for measurement in measurements:
+    for measurement in MEASUREMENTS:
         with progress.step(measurement.name) as step:
             comparisons += alternate(measurement, trees, runs, _noting(step, runs))
     with progress.step("sizes"):

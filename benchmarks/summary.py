@@ -257,4 +257,6 @@ def limited(text: str) -> str:
     if len(text) <= LIMIT:
         return text
     end = "\n\nThe rest is longer than a comment may be: see the file of --json.\n"
-    return text[: text.rfind("\n", 0, LIMIT - len(end) + 1)] + end
+    room = LIMIT - len(end)
+    line_end = text.rfind("\n", 0, room + 1)
+    return text[: room if line_end < 0 else line_end] + end
