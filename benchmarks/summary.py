@@ -11,8 +11,8 @@ LIMIT = 65_000
 """What GitHub takes in a comment, less a little; characters."""
 BEYOND = 0.05
 """What the median has to differ by, at least, to be marked."""
-PAIRS = 3
-"""Fewer pairs than this are on one side of 1 too easily."""
+PAIRS = 5
+"""Fewer pairs than this are on one side of 1 too easily: three are, one time in four."""
 _REASON = 200
 
 
@@ -108,6 +108,12 @@ class Report:
     comparisons: tuple[Comparison, ...]
     base_sizes: Mapping[str, int] | Missing
     head_sizes: Mapping[str, int] | Missing
+
+    @property
+    def pairs(self) -> str:
+        """How many pairs there are: `5`, or `5 to 15`; `none` where a side lacks everything."""
+        counts = sorted({len(one.ratios) for one in self.comparisons} - {0})
+        return " to ".join(map(str, (counts[0], counts[-1])[: len(counts)])) if counts else "none"
 
     @property
     def problems(self) -> tuple[tuple[str, str, str], ...]:
@@ -216,26 +222,21 @@ def markdown(report: Report) -> str:
     lines += [
         *([""] if report.problems else []),
         f"{machine.cores} cores, Python {machine.python}, {machine.system}; "
-        f"pairs of runs: {report.runs}, base and change in turn, after one of each to warm up.",
+        f"pairs of runs: {report.pairs}, base and change in turn, after one of each to warm up.",
         "",
-        explanation(report.runs),
+        explanation(),
         "",
     ]
     return limited("\n".join(lines))
 
 
-def explanation(runs: int) -> str:
+def explanation() -> str:
     """Return how to read the numbers."""
-    marked = (
-        f"Bold is what is beyond the noise: all pairs on one side of 1, and the median by more"
-        f" than {BEYOND:.0%}."
-        if runs >= PAIRS
-        else f"Nothing is marked: that takes {PAIRS} pairs."
-    )
     return (
         "A ratio is change / base, the median of the pairs; the range is that of all pairs."
         " Machines are noisy: what counts is the ratio of paired runs, not the seconds."
-        f" {marked} Sizes are exact. No time fails a build."
+        f" Bold is what is beyond the noise: {PAIRS} pairs or more, all on one side of 1, and the"
+        f" median by more than {BEYOND:.0%}. Sizes are exact. No time fails a build."
     )
 
 

@@ -59,20 +59,20 @@ def test_the_ratio_is_that_of_pairs_not_of_medians() -> None:
 @pytest.mark.parametrize(
     ("ratios", "unit", "verdict"),
     [
-        ((1.2, 1.06, 1.3), "seconds", "slower"),
-        ((0.9, 0.8, 0.94), "seconds", "faster"),
-        ((1.2, 1.06, 1.3), "bytes", "more"),
-        ((0.9, 0.8, 0.94), "bytes", "less"),
+        ((1.2, 1.06, 1.3, 1.1, 1.2), "seconds", "slower"),
+        ((0.9, 0.8, 0.94, 0.9, 0.8), "seconds", "faster"),
+        ((1.2, 1.06, 1.3, 1.1, 1.2), "bytes", "more"),
+        ((0.9, 0.8, 0.94, 0.9, 0.8), "bytes", "less"),
         # On one side, and not by much.
-        ((1.01, 1.05, 1.3), "seconds", ""),
-        ((0.99, 0.95, 0.8), "seconds", ""),
+        ((1.01, 1.05, 1.3, 1.02, 1.06), "seconds", ""),
+        ((0.99, 0.95, 0.8, 0.98, 0.9), "seconds", ""),
         # By much, and one pair says otherwise, or says nothing.
-        ((0.99, 1.5, 1.6), "seconds", ""),
-        ((1.0, 1.5, 1.6), "seconds", ""),
-        ((1.01, 0.5, 0.6), "seconds", ""),
-        ((1.0, 0.5, 0.6), "seconds", ""),
+        ((0.99, 1.5, 1.6, 1.5, 1.5), "seconds", ""),
+        ((1.0, 1.5, 1.6, 1.5, 1.5), "seconds", ""),
+        ((1.01, 0.5, 0.6, 0.5, 0.5), "seconds", ""),
+        ((1.0, 0.5, 0.6, 0.5, 0.5), "seconds", ""),
         # Too few to say.
-        ((1.5, 1.5), "seconds", ""),
+        ((1.5,) * 4, "seconds", ""),
         ((0.5,), "bytes", ""),
     ],
 )
@@ -143,9 +143,12 @@ def test_the_markdown_says_what_was_measured_on_what() -> None:
     assert tables == [6] * 3 + [5] * 5
 
 
-def test_few_pairs_are_said_to_mark_nothing() -> None:
-    assert "Nothing is marked: that takes 3 pairs" in markdown(report(runs=2))
-    assert "Bold is what is beyond the noise" in markdown(report(runs=3))
+@pytest.mark.parametrize(
+    ("counts", "said"), [((3, 3), "3,"), ((3, 9, 5), "3 to 9,"), ((), "none,")]
+)
+def test_the_number_of_pairs_is_that_which_was_measured(counts: tuple[int, ...], said: str) -> None:
+    comparisons = [times((1.0,) * count, (1.0,) * count) for count in counts]
+    assert f"pairs of runs: {said}" in markdown(report(*comparisons, times(LACKS, (1.0,) * 7)))
 
 
 def test_a_commit_beside_itself_is_said_to_be_noise() -> None:
