@@ -100,7 +100,21 @@ def reproducible(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Ratios of paired runs: against the floor, BuildKit, other monitors, where there are any."""
+    """Ratios of paired runs: against the floor, BuildKit, other monitors, where there are any.
+
+    `compare --base REF` is this commit against the one that it is based on.
+    """
+    if session.posargs[:1] == ["compare"]:
+        # Of this project alone: neither an engine nor what others have made is needed.
+        install(session, "test.txt")
+        # After Ctrl-C it removes what it has checked out, for which nox has no patience itself.
+        patience_s = 30.0
+        session.run(
+            *("python", "-m", "benchmarks", *session.posargs),
+            interrupt_timeout=patience_s,
+            terminate_timeout=patience_s,
+        )
+        return
     try:
         install(session, "bench.txt")
     except CommandFailed:
