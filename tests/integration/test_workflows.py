@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pipeline.oci.registry.reference import Repository
+from pipeline.release.places import written
+from pipeline.release.version import Version
 from tests.integration.building import ROOT, Checkout, commit_all, copy_repository, git
 from tests.integration.conftest import TRIVY_DATABASE, find_tool
 from tests.integration.ollama import ollama_stand_in
@@ -189,6 +191,17 @@ def machine(
     return environment
 
 
+def _be_version(checkout: Checkout, version: str) -> None:
+    """Write a version wherever one stands, as `invoke release` does."""
+    for path, text in written(checkout.folder, Version.parse(version)).items():
+        (checkout.folder / path).write_text(text)
+    changelog = checkout.folder / "CHANGELOG.md"
+    heading = f"## Unreleased\n\n## {version} - 2026-01-02\n"
+    changelog.write_text(changelog.read_text().replace("## Unreleased\n", heading, 1))
+    done = checkout.invoke("k8s.render")
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.fixture(scope="module")
 def github(
     machine: dict[str, str], registry_program: Path, tmp_path_factory: pytest.TempPathFactory
@@ -203,14 +216,15 @@ def github(
             text += 'reason = "planted in the database of the tests"\nowner = "tests"\n'
             text += "expiry = 2099-01-01\n"
     policy.write_text(text)
+    home = Path(machine["HOME"])
+    checkout = Checkout(folder, home / ".cache" / "accelerapp")
+    _be_version(checkout, "1.2.3")
     commit_all(folder)
     git(folder, "branch", "--move", "--force", "main")
     git(folder, "remote", "add", "origin", "https://github.com/Acme/AccelerApp.git")
     state = tmp_path_factory.mktemp("state")
     machine["STAND_INS_STATE"] = str(state)
     with running_registry(registry_program, tmp_path_factory.mktemp("registry")) as registry:
-        home = Path(machine["HOME"])
-        checkout = Checkout(folder, home / ".cache" / "accelerapp")
         yield GitHub(checkout, home, state, machine, registry, "Acme", "AccelerApp")
 
 
@@ -280,6 +294,43 @@ def test_a_release_arrives_under_its_names_without_any_cache(github: GitHub) -> 
         *("--key", github.home / "cosign.pub", "--require", "provenance,sbom,lock,tag"),
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+GH = """\
+#!/bin/sh
+echo "$@" >> "$GH_LOG"
+case "$1 $2" in
+  "release view") echo "release not found" >&2; exit 1 ;;
+  "release create") exit 0 ;;
+  *) echo "gh version 2.80.0" ;;
+esac
+"""
+
+
+def test_the_release_goes_out_when_its_images_are_there(github: GitHub, tmp_path: Path) -> None:
+    """Of the tag before: it verifies docker.yml's images, and publishes what it tested."""
+    program = tmp_path / "bin" / "gh"
+    program.parent.mkdir()
+    program.write_text(GH.replace("$GH_LOG", str(tmp_path / "gh.log")))
+    program.chmod(0o755)
+    path = f"{program.parent}{os.pathsep}{github.environment['PATH']}"
+    flags = ("--event=push", "--ref=refs/tags/v1.2.3")
+    code, report, log = github.run("release", *flags, environment={"PATH": path})
+    assert code == 0, log[-5000:]
+    assert {job: result for job, result in results(report).items() if result != {"success"}} == {}
+    published = {file.name for file in (github.state / "published").iterdir()}
+    assert published == {"accelerapp-1.2.3-py3-none-any.whl", "accelerapp-1.2.3.tar.gz"}
+    assert github.registry.tags("acme/charts/accelerapp") == {"1.2.3"}
+    created = (tmp_path / "gh.log").read_text().splitlines()[-1]
+    assert created.startswith("release create v1.2.3 --verify-tag")
+    assets = {path.name for path in (github.state / "artifacts" / "release" / "release").iterdir()}
+    assert {"SHA256SUMS", *published} <= assets
+    assert all(f"/{name}" in created for name in assets)
+    assert any(name.endswith(".cdx.json") for name in assets)
+    notes = (github.state / "artifacts" / "release" / "notes.md").read_text()
+    found = github.registry.manifest("acme/accelerapp", "v1.2.3-production")
+    assert found is not None
+    assert found[0] in notes
 
 
 def test_what_a_scan_finds_keeps_every_name_back(github: GitHub) -> None:
