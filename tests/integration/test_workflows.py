@@ -23,7 +23,7 @@ import pytest
 
 from pipeline.oci.registry.reference import Repository
 from pipeline.release.places import written
-from pipeline.release.version import Version
+from pipeline.release.version import parse_version
 from tests.integration.building import ROOT, Checkout, commit_all, copy_repository, git
 from tests.integration.conftest import TRIVY_DATABASE, find_tool
 from tests.integration.ollama import ollama_stand_in
@@ -193,7 +193,7 @@ def machine(
 
 def _be_version(checkout: Checkout, version: str) -> None:
     """Write a version wherever one stands, as `invoke release` does."""
-    for path, text in written(checkout.folder, Version.parse(version)).items():
+    for path, text in written(checkout.folder, parse_version(version)).items():
         (checkout.folder / path).write_text(text)
     changelog = checkout.folder / "CHANGELOG.md"
     heading = f"## Unreleased\n\n## {version} - 2026-01-02\n"
