@@ -25,6 +25,8 @@ nox.options.reuse_existing_virtualenvs = True
 nox.options.sessions = ["tests", "lint", "types"]
 
 PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
+INFRASTRUCTURE = "tests/test_deployment_infrastructure.py"
+UNIT = ["tests/unit", INFRASTRUCTURE]
 
 
 def install(session: nox.Session, lock: str) -> None:
@@ -35,21 +37,21 @@ def install(session: nox.Session, lock: str) -> None:
 
 @nox.session(tags=["check"])
 def tests(session: nox.Session) -> None:
-    """Unit tests: offline, no engine, no root."""
+    """Unit tests, and those of the deployment: offline, no engine, no root."""
     install(session, "test.txt")
-    session.run("pytest", *(session.posargs or ["tests/unit"]))
+    session.run("pytest", *(session.posargs or UNIT))
 
 
 @nox.session(python=PYTHONS)
 def compat(session: nox.Session) -> None:
-    """Unit tests on every supported Python that this machine has."""
+    """The same on every supported Python that this machine has."""
     install(session, "test.txt")
-    session.run("pytest", *(session.posargs or ["tests/unit"]))
+    session.run("pytest", *(session.posargs or UNIT))
 
 
 @nox.session(tags=["check"])
 def lint(session: nox.Session) -> None:
-    """Style, format, shell scripts, Dockerfiles; lock and rendered files are current."""
+    """Style, shell scripts, Dockerfiles, workflows; lock and rendered files are current."""
     install(session, "lint.txt")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
@@ -58,6 +60,7 @@ def lint(session: nox.Session) -> None:
     session.run("invoke", "audit", "--severity", "LOW", "--only", ",".join(parts))
     session.run("invoke", "lock", "--check")
     session.run("invoke", "dockerfile", "--check")
+    session.run("invoke", "ci.check")
 
 
 @nox.session(tags=["check"])
@@ -86,7 +89,7 @@ def fuzz(session: nox.Session) -> None:
 def chart(session: nox.Session) -> None:
     """The Helm chart: what it renders, what it refuses, and what other tools say to it."""
     install(session, "chart.txt")
-    session.run("pytest", *(session.posargs or ["tests/chart"]))
+    session.run("pytest", *(session.posargs or ["tests/chart", INFRASTRUCTURE]))
 
 
 @nox.session(tags=["engine"])
@@ -105,7 +108,21 @@ def reproducible(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Ratios of paired runs: against the floor, BuildKit, other monitors, where there are any."""
+    """Ratios of paired runs: against the floor, BuildKit, other monitors, where there are any.
+
+    `compare --base REF` is this commit against the one that it is based on.
+    """
+    if session.posargs[:1] == ["compare"]:
+        # Of this project alone: neither an engine nor what others have made is needed.
+        install(session, "test.txt")
+        # After Ctrl-C it removes what it has checked out, for which nox has no patience itself.
+        patience_s = 30.0
+        session.run(
+            *("python", "-m", "benchmarks", *session.posargs),
+            interrupt_timeout=patience_s,
+            terminate_timeout=patience_s,
+        )
+        return
     try:
         install(session, "bench.txt")
     except CommandFailed:
@@ -117,7 +134,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def mutants(session: nox.Session) -> None:
-    """What the tests of the chart do not notice: each line of it is spoiled in turn."""
+    """What tests do not notice: files of six kinds are spoiled, one place at a time."""
     install(session, "chart.txt")
     session.run("python", "-m", "mutants", *session.posargs)
 

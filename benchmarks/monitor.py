@@ -148,13 +148,13 @@ def _bytecode() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="bytecode-")
 
 
-def monitor_program(name: str = "monitor", **settings: str) -> Program:
-    """Return the monitor of this checkout with these settings."""
+def monitor_program(name: str = "monitor", root: Path = ROOT, **settings: str) -> Program:
+    """Return the monitor of a checkout, this one if no other is named, with these settings."""
     return Program(
         name,
         (sys.executable, "-m", "monitoring.monitor"),
         ("/livez", "/health", "/metrics"),
-        {"PYTHONPATH": str(ROOT), "MONITOR_PORT": "{port}", **settings},
+        {"PYTHONPATH": str(root), "MONITOR_PORT": "{port}", **settings},
     )
 
 

@@ -90,9 +90,8 @@ def ollama_url(text: str) -> str:
     else:
         raise ValueError
     host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    # Whether there is such a port, the next one says.
     number = int(port) if port else default_port
-    if not 0 < number < 65536:
-        raise ValueError
     return http_url(f"{scheme}://{join(host, number)}/{path}")
 
 

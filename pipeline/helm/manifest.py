@@ -7,7 +7,7 @@ ConfigMap) is left out; the namespace, which a chart never makes, comes first.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,15 +47,26 @@ class Rendered:
     was_current: bool
 
 
-def manifest_text(helm: str, chart: Chart, values: Values, path: Path, runner: Runner) -> str:
-    """Return the manifest; raises `ChartInvalid` for values that the chart refuses."""
+def manifest_text(
+    helm: str,
+    chart: Chart,
+    values: Values,
+    path: Path,
+    runner: Runner,
+    *,
+    name_of: Callable[[Path], str] = shown,
+) -> str:
+    """Return the manifest; raises `ChartInvalid` for values that the chart refuses.
+
+    `name_of` is how its head names files.
+    """
     objects = read_objects(render(helm, chart.folder, values, runner), values.title)
     head = _HEAD.format(
         name=chart.name,
         version=chart.app_version,
-        chart=shown(chart.folder),
-        values=", ".join(shown(file) for file in values.files),
-        manifest=shown(path),
+        chart=name_of(chart.folder),
+        values=", ".join(name_of(file) for file in values.files),
+        manifest=name_of(path),
         namespace=NAMESPACE,
         release=RELEASE,
     )

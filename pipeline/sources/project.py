@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pipeline.atomic import file_sha256, write_atomically, writing
 from pipeline.cache import Cache, key_of
@@ -192,36 +192,63 @@ def build_wheel(project: Project, requirements: Sequence[str], cache: Cache) -> 
             return ProjectWheel(
                 found["filename"], found["sha256"], read_metadata(path, found["filename"])
             )
+    made = build_distribution(project, requirements, cache, "wheel")
+    sha256 = cache.store(made.data)
+    metadata = read_metadata(cache.blob_path(sha256), made.filename)
+    cache.write_record("project-wheels", key, {"filename": made.filename, "sha256": sha256})
+    return ProjectWheel(made.filename, sha256, metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """What a back end made: a wheel or an sdist."""
+
+    filename: str
+    data: bytes
+
+
+def build_distribution(
+    project: Project,
+    requirements: Sequence[str],
+    cache: Cache,
+    kind: Literal["wheel", "sdist"],
+    *,
+    epoch_s: int = _EPOCH_S,
+) -> Distribution:
+    """Return what the back end makes of the project, built now.
+
+    `requirements` are as for `build_wheel`; every file in it gets the time `epoch_s`, as far as
+    the back end follows SOURCE_DATE_EPOCH.  Raises as `build_wheel` does.
+    """
     reused = (_environment_folder(requirements, cache) / "complete").exists()
     python = _environment(tuple(requirements), cache)
     try:
-        filename, data = _run_back_end(project, python, cache)
+        return _run_back_end(project, python, cache, kind, epoch_s)
     except ProjectBuildFailed:
         if not reused:
             raise
         # The environment may have been damaged since it was made: once more, in a new one.
         python = _environment(tuple(requirements), cache, anew=True)
-        filename, data = _run_back_end(project, python, cache)
-    sha256 = cache.store(data)
-    metadata = read_metadata(cache.blob_path(sha256), filename)
-    cache.write_record("project-wheels", key, {"filename": filename, "sha256": sha256})
-    return ProjectWheel(filename, sha256, metadata)
+        return _run_back_end(project, python, cache, kind, epoch_s)
 
 
-def _run_back_end(project: Project, python: Path, cache: Cache) -> tuple[str, bytes]:
-    """Return the file name and the bytes of the wheel that the back end makes."""
+def _run_back_end(
+    project: Project, python: Path, cache: Cache, kind: str, epoch_s: int
+) -> Distribution:
+    """Return what the back end makes."""
     with tempfile.TemporaryDirectory(dir=cache.temporary_folder()) as folder:
         work, out = Path(folder) / "source", Path(folder) / "out"
         out.mkdir()
-        _copy_source(project, work)
-        filename = str(_call(project, work, python, cache, "build_wheel", str(out)))
-        if not filename.endswith("-none-any.whl"):
+        _copy_source(project, work, epoch_s)
+        hook = f"build_{kind}"
+        filename = str(_call(project, work, python, cache, hook, str(out), epoch_s=epoch_s))
+        if kind == "wheel" and not filename.endswith("-none-any.whl"):
             raise ProjectNotPure(
                 f"the project's own wheel, {filename}, holds code compiled for one machine",
                 hint="move the extension to a package of its own, publish its wheels for every "
                 "platform, and require it",
             )
-        return filename, (out / filename).read_bytes()
+        return Distribution(filename, (out / filename).read_bytes())
 
 
 def lock_build_requirements(
@@ -296,7 +323,15 @@ def _environment_name(requirements: Sequence[str]) -> str:
     return f"the build environment of the project ({names})"
 
 
-def _call(project: Project, work: Path, python: Path, cache: Cache, hook: str, *args: str) -> Any:
+def _call(
+    project: Project,
+    work: Path,
+    python: Path,
+    cache: Cache,
+    hook: str,
+    *args: str,
+    epoch_s: int = _EPOCH_S,
+) -> Any:
     from pyproject_hooks import BuildBackendHookCaller
 
     output: list[bytes] = []
@@ -307,7 +342,7 @@ def _call(project: Project, work: Path, python: Path, cache: Cache, hook: str, *
         done = subprocess.run(
             cmd,
             cwd=cwd,
-            env={**_back_end_environment(python), **(extra_environ or {})},
+            env={**_back_end_environment(python, epoch_s), **(extra_environ or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -336,7 +371,7 @@ def _call(project: Project, work: Path, python: Path, cache: Cache, hook: str, *
         ) from error
 
 
-def _back_end_environment(python: Path) -> dict[str, str]:
+def _back_end_environment(python: Path, epoch_s: int) -> dict[str, str]:
     """Return this process's environment without what would get into a wheel."""
     kept = {k: v for k, v in os.environ.items() if k in _PASSED or k.lower().endswith("_proxy")}
     return {
@@ -344,7 +379,7 @@ def _back_end_environment(python: Path) -> dict[str, str]:
         **_version_variables(),
         "PATH": f"{python.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "PYTHONHASHSEED": "0",
-        "SOURCE_DATE_EPOCH": str(_EPOCH_S),
+        "SOURCE_DATE_EPOCH": str(epoch_s),
         "TZ": "UTC",
         "LC_ALL": "C.UTF-8",
         "GIT_OPTIONAL_LOCKS": "0",
@@ -356,14 +391,14 @@ def _version_variables() -> dict[str, str]:
     return {k: v for k, v in sorted(os.environ.items()) if k.startswith(_VERSIONS)}
 
 
-def _copy_source(project: Project, work: Path) -> None:
+def _copy_source(project: Project, work: Path, epoch_s: int = _EPOCH_S) -> None:
     for name in project.files:
         source, destination = project.root / name, work / name
         destination.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, destination)
         executable = source.stat().st_mode & stat.S_IXUSR
         destination.chmod(0o755 if executable else 0o644)
-        os.utime(destination, (_EPOCH_S, _EPOCH_S))
+        os.utime(destination, (epoch_s, epoch_s))
     git_folder = git(project.root, "rev-parse", "--absolute-git-dir").strip()
     if git_folder and git(project.root, "rev-parse", "--show-prefix").strip() == "":
         # Back ends that take the version from a tag find the history; they do not write it.

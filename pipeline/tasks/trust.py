@@ -148,6 +148,8 @@ def scan(
         "issuer": "who vouches for --identity: https://token.actions.githubusercontent.com",
         "require": "refuse unless these are verified, too: provenance, lock, sbom, signature, "
         "tag; repeatable, commas (default: refuse what is wrong, and say what is not there)",
+        "wait": "for how many seconds to ask a registry for a reference that it does not have "
+        "yet, every 15 s (default: ask once)",
         "plain-http": "speak http with a registry that is not on this machine",
         "json": "print the result as JSON",
     },
@@ -160,6 +162,7 @@ def verify(
     identity: str | None = None,
     issuer: str | None = None,
     require: Any = None,
+    wait: str = "",
     plain_http: bool = False,
     json: bool = False,
 ) -> None:
@@ -171,7 +174,7 @@ def verify(
 
     from pipeline import report
     from pipeline.errors import OptionInvalid
-    from pipeline.flags import known_values, places_of
+    from pipeline.flags import known_values, places_of, seconds
     from pipeline.oci.registry.reference import check_digest
     from pipeline.verify.checks import REQUIRABLE
     from pipeline.verify.run import VerifyRequest
@@ -185,6 +188,7 @@ def verify(
         identity=identity,
         issuer=issuer,
         plain_http=plain_http,
+        wait_s=seconds("--wait", wait) if wait else 0.0,
     )
     requests = [replace(request, where=place) for place in places_of(where)]
     if digest and len(requests) > 1:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError, ToolMissing, nearest
+from pipeline.platforms import Platform
 from pipeline.process import Runner, run
 from pipeline.settings import Settings, read_settings
 from pipeline.workflows.vocabulary import Invocation
@@ -89,16 +90,26 @@ class Vocabulary:
         contexts, initial = self._contexts
         if any(_is_open(word) and (index == 0 or word == "$@") for index, word in enumerate(words)):
             return "", ()
-        parser = Parser(contexts=contexts, initial=initial)
         try:
-            parsed = parser.parse_argv(list(words))
+            # In two goes, as Invoke does: `--help build` is about a task, and runs none.
+            core = Parser(initial=initial, ignore_unknown=True).parse_argv(list(words))
+            parsed = Parser(contexts=contexts, initial=initial).parse_argv(core.unparsed)
         except ParseError as error:
             return self._reason(error, words), ()
         except ValueError as error:
             return f"invoke {' '.join(words)}: {error}; see invoke --help TASK", ()
         first, *tasks = parsed
-        if not tasks and not any(first.args[name].value for name in _CORE if name in first.args):
+        asked = core[0].args
+        if isinstance(helped := asked["help"].value, str) and not _is_open(helped):
+            names = _names(contexts)
+            if helped not in names:
+                return f"invoke has no task '{helped}'; {_near(helped, names, 'invoke --list')}", ()
+        if not tasks and not any(asked[name].value for name in _CORE):
             return "invoke is given no task; name one of invoke --list", ()
+        last = (tasks[-1] if tasks else first).flags.get(words[-1])
+        if last is not None and last.takes_value and not last.optional:
+            # Invoke takes a repeatable flag without a value, and so for nothing.
+            return f"invoke {' '.join(words[-2:])} needs a value; give it one", ()
         made = tuple(
             Invocation(
                 str(context.name),
@@ -130,7 +141,7 @@ class Vocabulary:
             if _is_open(word):
                 return ""
             if not word.startswith("-"):
-                names = [name for one in contexts for name in (one.name, *one.aliases)]
+                names = _names(contexts)
                 return f"invoke has no task '{word}'; {_near(word, names, 'invoke --list')}"
             flags = [flag for flag in (context or initial).flags if flag.startswith("--")]
             of = f"invoke {task}".strip()
@@ -163,7 +174,7 @@ class Vocabulary:
     @functools.cached_property
     def _values(self) -> Mapping[tuple[str, str], Callable[[str], str]]:
         """What flags take, by task and flag; a flag that is the same everywhere has no task."""
-        from pipeline import audit
+        from pipeline import audit, matrix
         from pipeline.oci.image import Format
         from pipeline.sbom.make import FORMATS as SBOM_FORMATS
         from pipeline.scan import run as scan
@@ -177,9 +188,12 @@ class Vocabulary:
             ("", "target"): _one_of([*settings.images, "all"]),
             ("", "suite"): _one_of(list(settings.suites)),
             ("", "platform"): self._wrong_platform,
+            # Others' images are for what they like.
+            ("pull", "platform"): _wrong_spelling,
             ("", "severity"): _one_of([*severities, *map(str.lower, severities)]),
             ("", "require"): _one_of(REQUIRABLE),
             ("", "into"): _one_of(("docker", "podman", "containerd")),
+            ("", "runners"): _one_of((matrix.ONE, matrix.NATIVE)),
             ("build", "format"): _one_of([one.value for one in Format]),
             ("build", "engine"): _one_of(("auto", "daemonless", "docker")),
             ("scan", "format"): _one_of(scan.FORMATS),
@@ -272,6 +286,18 @@ class Vocabulary:
                 return ""
             return f"there is no module {name} to run; see the folder {parts[0]}"
         return ""
+
+
+def _wrong_spelling(text: str) -> str:
+    try:
+        Platform.parse_many([text])
+    except PipelineError as error:
+        return str(error)
+    return ""
+
+
+def _names(contexts: Iterable[Any]) -> list[str]:
+    return [name for one in contexts for name in (one.name, *one.aliases)]
 
 
 def _is_open(word: str) -> bool:

@@ -11,7 +11,8 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +21,14 @@ from pipeline import commands
 from pipeline.attestations import PROVENANCE_TYPE, SBOM_TYPE, SPDX_TYPE
 from pipeline.contents import LayerReader, layout_images
 from pipeline.cosign import Signer, open_cosign, parse_signer
-from pipeline.errors import ImageInvalid, NotVerified, PipelineError, ToolMissing
+from pipeline.errors import (
+    ImageInvalid,
+    NotInRegistry,
+    NotVerified,
+    OptionInvalid,
+    PipelineError,
+    ToolMissing,
+)
 from pipeline.oci.layout import NamedImage, open_layout, platform_folder
 from pipeline.oci.registry.reference import Reference, Repository
 from pipeline.oci.registry.referrers import fetch, list_referrers
@@ -41,6 +49,7 @@ from pipeline.verify.tags import check_tag
 if TYPE_CHECKING:
     from pipeline.oci.registry.client import Registry
 
+WAIT_EVERY_S = 15.0
 _PROVENANCE = "provenance"
 _KINDS = {SBOM_TYPE: "cdx.json", SPDX_TYPE: "spdx.json", PROVENANCE_TYPE: _PROVENANCE}
 
@@ -55,6 +64,16 @@ class VerifyRequest:
     identity: str | None = None
     issuer: str | None = None
     plain_http: bool = False
+    wait_s: float = 0.0
+    """How long to wait for a reference that the registry does not have yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """How time passes; tests bring one of their own."""
+
+    now_s: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
 
 
 def verify_layout(
@@ -121,17 +140,28 @@ def evidence_beside(folder: Path, tag: str, platforms: Iterable[Platform]) -> Ev
 
 
 def verify(
-    request: VerifyRequest, progress: Progress, *, environ: Mapping[str, str] = os.environ
+    request: VerifyRequest,
+    progress: Progress,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    clock: Clock | None = None,
+    then: Callable[[Verification, Path, Evidence], None] | None = None,
 ) -> Verification:
     """Check the image in a layout, or at a reference, which is pulled to a temporary folder.
 
+    `then` is given the verification of a reference, the folder, and what is said of the image.
     Raises what opening it raises, and `NotVerified` without a cosign for the signature that is
     asked for; what is wrong with the image is in the result.
     """
     settings = read_settings(commands.ROOT)
     signer = parse_signer(request.key, request.identity, request.issuer)
     folder = Path(request.where)
-    if folder.is_dir() or request.where.startswith((".", "/")):
+    is_layout = folder.is_dir() or request.where.startswith((".", "/"))
+    if is_layout and request.wait_s:
+        raise OptionInvalid(
+            f"--wait is for a registry, and {folder} is a folder", hint="leave --wait out"
+        )
+    if is_layout:
         try:
             image = open_layout(folder)
         except ImageInvalid as error:
@@ -151,7 +181,7 @@ def verify(
         demand = None
         if signer is not None:
             demand = opened.enter_context(_demand(signer, reference, request, environ))
-        before = registry.get_manifest(reference).descriptor.digest
+        before = _awaited(registry, reference, request.wait_s, progress, clock or Clock())
         pinned = Reference(reference.repository, digest=before)
         signature = check_signature(registry, pinned, demand)
         pull_image(pinned, Path(name) / "image", registry, progress)
@@ -161,7 +191,32 @@ def verify(
             Path(name) / "image", said, settings, digest=request.digest, called=_called(said)
         )
         checks = (check_tag(registry, reference, before, image), signature, *found.checks)
-    return Verification(str(reference), before, checks)
+        done = Verification(str(reference), before, checks)
+        if then is not None:
+            then(done, Path(name) / "image", said)
+    return done
+
+
+def _awaited(
+    registry: Registry, reference: Reference, wait_s: float, progress: Progress, clock: Clock
+) -> str:
+    """Return the digest of a reference, asked for until it is there or the time is over.
+
+    Raises `NotInRegistry` then.
+    """
+    end_s = clock.now_s() + wait_s
+    while True:
+        try:
+            return registry.get_manifest(reference).descriptor.digest
+        except NotInRegistry as error:
+            left_s = end_s - clock.now_s()
+            if left_s <= 0:
+                if wait_s:
+                    waited = f"{error.message}, and was not after {wait_s:g} s"
+                    raise NotInRegistry(waited, hint=error.hint) from None
+                raise
+            progress.say(f"{reference} is not there yet: asked again for {left_s:.0f} s more")
+            clock.sleep(min(WAIT_EVERY_S, left_s))
 
 
 @contextlib.contextmanager

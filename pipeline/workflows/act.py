@@ -59,7 +59,7 @@ class RunRequest:
 
 
 @dataclass(slots=True)
-class StepRun:
+class RanStep:
     """A step that ran."""
 
     name: str
@@ -68,7 +68,7 @@ class StepRun:
 
 
 @dataclass(slots=True)
-class JobRun:
+class RanJob:
     """A job that ran, one of its combinations where it has a matrix."""
 
     job: str
@@ -76,7 +76,7 @@ class JobRun:
     name: str
     matrix: Mapping[str, Any]
     result: str = ""
-    steps: list[StepRun] = field(default_factory=list)
+    steps: list[RanStep] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """Return the job for programs."""
@@ -99,7 +99,7 @@ class WorkflowRun:
     workflow: str
     event: str
     ref: str
-    jobs: tuple[JobRun, ...]
+    jobs: tuple[RanJob, ...]
     exit_code: int
     reason: str
     """What act itself said last; of use where no job failed."""
@@ -352,7 +352,7 @@ class _Lines:
     """Turns act's JSON lines into jobs and steps, and passes on what people read."""
 
     def __init__(self, on_line: Callable[[str, str], None]) -> None:
-        self.jobs: dict[str, JobRun] = {}
+        self.jobs: dict[str, RanJob] = {}
         self.last = ""
         self._on_line = on_line
 
@@ -370,10 +370,10 @@ class _Lines:
                 self.last = message or self.last
                 self._on_line("act", message)
             return
-        # `docker/Build production-1`: the workflow's own name says nothing here.
-        title = name.partition("/")[2] or name
+        # `docker/Build production-1  `: the workflow's own name says nothing, blanks align lines.
+        title = (name.partition("/")[2] or name).strip()
         job = self.jobs.setdefault(
-            name, JobRun(str(line.get("jobID", "")), title, line.get("matrix") or {})
+            name, RanJob(str(line.get("jobID", "")), title, line.get("matrix") or {})
         )
         if line.get("raw_output"):
             self._on_line(title, message)
@@ -385,10 +385,10 @@ class _Lines:
         elif line.get("level") == "error" and message:
             self._on_line(title, message)
 
-    def _step(self, job: JobRun, line: Mapping[str, Any], result: str) -> None:
+    def _step(self, job: RanJob, line: Mapping[str, Any], result: str) -> None:
         if line.get("stage") != "Main":
             return
         seconds = float(line.get("executionTime") or 0) / 1e9
-        step = StepRun(str(line.get("step", "")), result, seconds)
+        step = RanStep(str(line.get("step", "")), result, seconds)
         job.steps.append(step)
         self._on_line(job.name, f"{step.name}: {result}, {seconds:.1f} s")

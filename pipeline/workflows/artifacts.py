@@ -81,7 +81,7 @@ def downloads(
             machine.is_open = True
             return
         names = sorted({one.name for one in done.artifacts})
-        near = nearest(name or pattern, names) or (
+        near = nearest(name or pattern.strip("*"), names) or (
             f"there are {', '.join(names)}" if names else "there is none"
         )
         yield f"'{job}' downloads {shown}, which no job uploads; {near}"

@@ -244,7 +244,9 @@ class Job:
         needs = self.data.get("needs")
         if isinstance(needs, str):
             return (needs,)
-        return tuple(one for one in needs or () if isinstance(one, str)) if needs else ()
+        return (
+            tuple(one for one in needs if isinstance(one, str)) if isinstance(needs, list) else ()
+        )
 
     @property
     def uses(self) -> str:

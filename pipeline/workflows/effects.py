@@ -74,6 +74,8 @@ class Doing:
     machine: Machine
     shore: Shore
     environ: Mapping[str, Any]
+    needs: Mapping[str, str]
+    """What became of the jobs that this one needs: success or skipped."""
     complain: Callable[[str], None]
     outputs: dict[str, Any] = field(default_factory=dict)
     is_closed: bool = True
@@ -187,9 +189,9 @@ class Doing:
             )
             return
         pushed = sorted({one.reference for one in self.shore.pushed})
-        there = f"; there are {', '.join(pushed)}" if pushed else ""
         self.complain(
-            f"invoke {task.task} reads {where}, which nobody pushes on {self.event}{there}"
+            f"invoke {task.task} reads {where}, which nobody pushes; "
+            + (f"there are {', '.join(pushed[:8])}" if pushed else "push it before")
         )
 
 
@@ -394,6 +396,24 @@ def _sign(doing: Doing, task: Invocation) -> None:
         _where(doing, task)
 
 
+def _gate(doing: Doing, task: Invocation) -> None:
+    may_skip = values_of(task.texts("may-skip"))
+    if _is_open(*may_skip):
+        return
+    for name in may_skip:
+        if name not in doing.needs:
+            doing.complain(
+                f"'{doing.job}' lets '{name}' be skipped, and does not need it; add it to 'needs', "
+                "or leave it out"
+            )
+    for name, result in doing.needs.items():
+        if result != "success" and name not in may_skip:
+            doing.complain(
+                f"'{doing.job}' fails, because '{name}' is skipped; add it to --may-skip, or let "
+                "it run"
+            )
+
+
 _EFFECTS: dict[str, Callable[[Doing, Invocation], None]] = {
     "build": _build,
     "push": _push,
@@ -407,6 +427,7 @@ _EFFECTS: dict[str, Callable[[Doing, Invocation], None]] = {
     "verify": _where,
     "rebuild": _where,
     "sign": _sign,
+    "ci.gate": _gate,
 }
 # Checks, and what only this machine notices: nothing that another step reads.
 _WITHOUT_EFFECT = frozenset(

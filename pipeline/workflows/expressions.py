@@ -6,6 +6,7 @@ functions are not looked up here: `references.py` does that, `evaluate.py` compu
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -135,8 +136,12 @@ _WORDS: dict[str, bool | float | None] = {
 }
 
 
+@functools.lru_cache(maxsize=1024)
 def parse(text: str) -> Node:
-    """Return the tree of what stands between `${{` and `}}`. Raises `ExpressionInvalid`."""
+    """Return the tree of what stands between `${{` and `}}`. Raises `ExpressionInvalid`.
+
+    The same few are read for every event: trees never change, and are kept.
+    """
     if len(text) > LENGTH_LIMIT:
         raise ExpressionInvalid(f"longer than {LENGTH_LIMIT} characters", LENGTH_LIMIT)
     parser = _Parser(_tokens(text), len(text))

@@ -69,8 +69,9 @@ def _of_step(step: Step) -> Iterator[Finding]:
         scripts.append(((*step.path, "with", key), str(step.given.get(key, ""))))
     for path, script in scripts:
         for found in _SWALLOWED.finditer(script):
-            place = f"{document.name}:{document.text_line(path, found.start())}"
-            what = " ".join(found[0].split()).lstrip(";& ")
+            group = found.lastindex or 0
+            place = f"{document.name}:{document.text_line(path, found.start(group))}"
+            what = " ".join(found[group].split())
             yield Finding(place, "swallowed", f"'{what}' hides a failure; leave it out")
         for at in _interpolated(script):
             place = f"{document.name}:{document.text_line(path, at)}"

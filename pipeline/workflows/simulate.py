@@ -358,6 +358,7 @@ class _Here:
     machine: Machine
     combination: Mapping[str, Any]
     names: list[str] = field(default_factory=list)
+    needs: dict[str, str] = field(default_factory=dict)
     depth: int = 0
 
     def steps(self, steps: Sequence[Step], scope: Scope, outer: Mapping[str, Any]) -> None:
@@ -370,6 +371,10 @@ class _Here:
                 self.names.append(step.name)
                 env = {**outer, **environment(scope, [outer, step.data.get("env")])}
                 inner = Scope({**scope.contexts, "env": Partly(env)})
+                self.needs = {
+                    name: str(mapping_of(one).get("result"))
+                    for name, one in mapping_of(scope.contexts.get("needs")).items()
+                }
                 outputs = self._do(step, inner, env)
             if "id" in step.data:
                 outcome = "success" if runs else "skipped"
@@ -458,6 +463,7 @@ class _Here:
                 self.machine,
                 self.run.shore,
                 env,
+                self.needs,
                 complain,
                 outputs,
             )

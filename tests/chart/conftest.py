@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 
 from pipeline.kubernetes.objects import KubernetesObject, read_objects
+from pipeline.release.places import read_version
 from tests.integration.conftest import find_tool
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "deployment" / "helm" / "accelerapp"
+VERSION = read_version(ROOT).semver
 CASES = sorted((CHART / "ci").glob("*-values.yaml"))
 RELEASE, NAMESPACE = "shop", "devices"
 NAME = "shop-accelerapp"

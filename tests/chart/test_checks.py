@@ -19,6 +19,7 @@ from pipeline.helm.manifest import MANIFEST, VALUES, write_manifest
 from pipeline.helm.render import cases
 from pipeline.kubernetes.schemas import OLDEST, known_versions
 from pipeline.process import run
+from pipeline.release.version import Version
 from pipeline.report import Silent
 from pipeline.settings import read_settings
 from tests.chart.conftest import CASES, CHART, ROOT
@@ -42,7 +43,9 @@ SITUATIONS = {
 
 def test_the_chart_has_the_version_of_the_service() -> None:
     chart = read_chart(CHART)
-    assert (chart.version, chart.app_version) == (__version__, __version__)
+    version = Version.parse(__version__)
+    assert version is not None
+    assert (chart.version, chart.app_version) == (version.semver, version.semver)
     assert chart.kube_version == f">={OLDEST}.0-0"
 
 

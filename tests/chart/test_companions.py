@@ -6,7 +6,7 @@ from monitoring.settings import Settings
 from pipeline.compose.document import merged, read_file
 from pipeline.compose.stack import FOLDER
 from pipeline.settings import read_settings
-from tests.chart.conftest import NAME, RELEASE, ROOT, Render
+from tests.chart.conftest import NAME, RELEASE, ROOT, VERSION, Render
 
 SETTINGS = read_settings(ROOT)
 MONITOR, OLLAMA, REDIS = (f"{NAME}-{name}" for name in ("monitor", "ollama", "redis"))
@@ -67,7 +67,7 @@ def test_the_monitor_s_pod(render: Render) -> None:
     found = render("monitoring")
     container = found.container(MONITOR)
     assert container["name"] == "monitor"
-    assert container["image"] == "ghcr.io/accelerapp/accelerapp:v0.1.0-monitoring"
+    assert container["image"] == f"ghcr.io/accelerapp/accelerapp:v{VERSION}-monitoring"
     assert container["ports"] == [{"name": "http", "containerPort": 8080, "protocol": "TCP"}]
     assert [f"{p['containerPort']}/tcp" for p in container["ports"]] == list(
         SETTINGS.merged("monitoring").ports
@@ -216,7 +216,7 @@ def test_redis_s_pod(render: Render) -> None:
     found = render("monitoring")
     container = found.container(REDIS)
     assert container["name"] == "redis"
-    assert container["image"] == "ghcr.io/accelerapp/accelerapp:v0.1.0-redis"
+    assert container["image"] == f"ghcr.io/accelerapp/accelerapp:v{VERSION}-redis"
     assert container["ports"] == [{"name": "redis", "containerPort": 6379, "protocol": "TCP"}]
     assert [f"{p['containerPort']}/tcp" for p in container["ports"]] == list(
         SETTINGS.merged("redis").ports

@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.chart.conftest import CHART, NAME, NAMESPACE, RELEASE, case
+from tests.chart.conftest import CHART, NAME, NAMESPACE, RELEASE, VERSION, case
 from tests.integration.conftest import absent
 
-HEAD = f"accelerapp 0.1.0 is release {RELEASE} in namespace {NAMESPACE}.\n"
+HEAD = f"accelerapp {VERSION} is release {RELEASE} in namespace {NAMESPACE}.\n"
 HERE = f"""
 From this machine:
   kubectl --namespace {NAMESPACE} port-forward service/{NAME} 8000:8000

@@ -11,7 +11,7 @@ import pytest
 from accelerapp.settings import Settings
 from monitoring.settings import Settings as MonitorSettings
 from pipeline.settings import read_settings
-from tests.chart.conftest import NAME, NAMESPACE, RELEASE, ROOT, Render
+from tests.chart.conftest import NAME, NAMESPACE, RELEASE, ROOT, VERSION, Render
 
 IMAGE = read_settings(ROOT).merged("production")
 DIGEST = "sha256:" + "a" * 64
@@ -25,7 +25,7 @@ HARDENED = {
 
 def test_the_image_is_the_release_s_own_by_default(render: Render) -> None:
     container = render().container()
-    assert container["image"] == "ghcr.io/accelerapp/accelerapp:v0.1.0-production"
+    assert container["image"] == f"ghcr.io/accelerapp/accelerapp:v{VERSION}-production"
     assert container["imagePullPolicy"] == "IfNotPresent"
 
 
@@ -47,7 +47,7 @@ def test_the_image_by_tag_or_digest(render: Render, values: Any, expected: str) 
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ({}, "v0.1.0-production"),
+        ({}, f"v{VERSION}-production"),
         ({"image__tag": "v9"}, "v9"),
         ({"image__digest": DIGEST}, "sha256-aaaaaaaaaaaa"),
     ],
@@ -192,7 +192,7 @@ def test_a_changed_setting_is_new_pods(render: Render) -> None:
 def test_the_chart_s_version_is_no_reason_for_new_pods(render: Render) -> None:
     for deployment in render("monitoring").all("Deployment"):
         assert "helm.sh/chart" not in deployment.pod_labels
-        assert deployment.labels["helm.sh/chart"] == "accelerapp-0.1.0"
+        assert deployment.labels["helm.sh/chart"] == f"accelerapp-{VERSION}"
 
 
 def test_secrets_come_from_a_secret_that_is_there(render: Render) -> None:
@@ -350,7 +350,7 @@ def test_everything_has_the_labels_of_the_release(render: Render) -> None:
         assert one.labels["app.kubernetes.io/instance"] == RELEASE
         assert one.labels["app.kubernetes.io/part-of"] == "accelerapp"
         assert one.labels["app.kubernetes.io/managed-by"] == "Helm"
-        assert one.labels["helm.sh/chart"] == "accelerapp-0.1.0"
+        assert one.labels["helm.sh/chart"] == f"accelerapp-{VERSION}"
         assert one.labels["team"] == "devices"
         assert one.metadata["annotations"]["contact"] == "devices@example.org"
     for one in found.all("Deployment"):
@@ -361,7 +361,7 @@ def test_everything_has_the_labels_of_the_release(render: Render) -> None:
 def test_what_has_no_image_has_the_application_s_version(render: Render) -> None:
     for kind in ("Service", "ConfigMap", "ServiceAccount", "PodDisruptionBudget", "NetworkPolicy"):
         labels = render().all(kind)[0].labels
-        assert labels["app.kubernetes.io/version"] == "0.1.0", kind
+        assert labels["app.kubernetes.io/version"] == VERSION, kind
 
 
 def test_selectors_are_labels_that_never_change(render: Render) -> None:

@@ -48,9 +48,13 @@ API_TIMEOUT_S = 300
 
 
 def absent(tool: str, *, unchecked: str, reason: str) -> NoReturn:
-    """Fail where `CI` is set, skip elsewhere. `unchecked` says what nobody looked at."""
+    """Fail where `CI` is set, skip elsewhere. `unchecked` says what nobody looked at.
+
+    `ACCELERAPP_MISSING_TOOLS=skip` is for a CI without `.ci/host.sh`, on machines of other people.
+    """
     message = f"{tool} is not here: {reason}. Not checked: {unchecked}"
-    if os.environ.get("CI", "").lower() not in {"", "0", "false"}:
+    in_ci = os.environ.get("CI", "").lower() not in {"", "0", "false"}
+    if in_ci and os.environ.get("ACCELERAPP_MISSING_TOOLS") != "skip":
         pytest.fail(f"{message}. CI is meant to have it: see .ci/host.sh", pytrace=False)
     pytest.skip(message)
 

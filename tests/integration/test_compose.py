@@ -9,28 +9,24 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import socket
 import subprocess
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pipeline.compose.check import OVERLAYS
-from pipeline.platforms import Platform
 from tests.integration.building import Checkout
 from tests.integration.conftest import absent, find_tool
+from tests.integration.ollama import ollama_stand_in
 
 if TYPE_CHECKING:
     import docker
 
 
-STAND_IN = Path(__file__).parents[1] / "standins" / "ollama.py"
-IMAGES = "production,monitoring,redis"
 UNCHECKED = "that the stack comes up and works"
 
 
@@ -67,24 +63,8 @@ def images(
 ) -> Iterator[str]:
     """Build and load what the stack runs; yield the name of the stand-in's image."""
     folder = tmp_path_factory.mktemp("stack")
-    argv = ("--target", IMAGES, "--platform", str(Platform.host()))
-    repository.build(*argv, "--output", folder / "layouts", "--archive", folder / "stack.tar")
-    with (folder / "stack.tar").open("rb") as archive:
-        docker_engine.images.load(archive)
-    context = folder / "ollama"
-    context.mkdir()
-    shutil.copy(STAND_IN, context / "ollama")
-    (context / "ollama").chmod(0o755)
-    (context / "Dockerfile").write_text(
-        "FROM accelerapp:production\n"
-        "COPY ollama /usr/bin/ollama\n"
-        'ENTRYPOINT ["/usr/bin/ollama"]\nCMD ["serve"]\n'
-    )
-    name = f"ollama-stand-in:{uuid.uuid4().hex[:8]}"
-    # Without `rm` the builder's own containers stay, and keep images that hang on ours.
-    docker_engine.images.build(path=str(context), tag=name, rm=True, forcerm=True)
-    yield name
-    docker_engine.images.remove(name, force=True)
+    with ollama_stand_in(repository, docker_engine, folder) as name:
+        yield name
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ import pytest
 from pipeline.errors import ToolMissing
 from pipeline.kubernetes.objects import KubernetesObject
 from pipeline.kubernetes.schemas import against_schema, known_versions
+from pipeline.release.places import read_version
 from tests.integration.building import ROOT
 from tests.integration.conftest import absent, find_tool
 from tests.integration.shop import Shop
@@ -245,7 +246,7 @@ def test_status_says_what_is_there(site: Site) -> None:
     found = site.invoke("deploy.status")
     assert found.returncode == 0, found.stderr
     head, _, blue, green = found.stdout.splitlines()
-    assert "revision 1, deployed, accelerapp-0.1.0" in head
+    assert f"revision 1, deployed, accelerapp-{read_version(ROOT).semver}" in head
     image = "ghcr.io/accelerapp/accelerapp:v1"
     assert " ".join(blue.split()) == f"accelerapp-blue service 2 of 2 ready traffic {image}"
     assert " ".join(green.split()) == f"accelerapp-green service 2 of 2 ready {image}"

@@ -32,7 +32,7 @@ def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
 def test_version_is_the_package_version() -> None:
     result = run("--version")
     assert (result.returncode, result.stdout) == (0, f"accelerapp {accelerapp.__version__}\n")
-    assert re.fullmatch(r"\d+\.\d+\.\d+", accelerapp.__version__)
+    assert re.fullmatch(r"\d+\.\d+\.\d+((a|b|rc)\d+)?", accelerapp.__version__)
 
 
 def test_info_for_people(capsys: pytest.CaptureFixture[str]) -> None:

@@ -103,10 +103,14 @@ def test_memory(memory: Memory, host: HostMemory, expected: Status, ratio: float
     assert check.output == f"{ratio:.1%} of {of} in use"
 
 
-def test_memory_that_nobody_can_read_is_a_warning() -> None:
+@pytest.mark.parametrize(
+    "host",
+    [HostMemory(None, None), HostMemory(100, None), HostMemory(None, 50), HostMemory(0, 0)],
+)
+def test_memory_that_nobody_can_read_is_a_warning(host: HostMemory) -> None:
     check = check_memory(
         Memory(None, None, None),
-        HostMemory(None, None),
+        host,
         warn_ratio=0.9,
         fail_ratio=0.97,
         required=True,

@@ -646,3 +646,9 @@ def test_any_view_becomes_a_document(shown: View) -> None:
         assert re.fullmatch(r"\d,\d+( \d,\d+)+", line.attributes["points"])
         for point in line.attributes["points"].split():
             assert 0 <= int(point.partition(",")[2]) <= 200
+
+
+def test_a_page_without_checks_says_nothing_of_them() -> None:
+    root = tree(view())
+    assert root.all("table") == []
+    assert "None" not in render(view()).partition("<script")[0]

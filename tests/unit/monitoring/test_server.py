@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import resource
 import socket
 import threading
 import time
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from monitoring import server
 from tests.unit.monitoring.test_monitor import PATIENCE_S, Service, Start, run, start, until
 
 __all__ = ["start"]
@@ -301,3 +303,38 @@ def test_ipv6(start: Start) -> None:
     document: dict[str, Any] = json.loads(client.getresponse().read())
     assert document["configuration"]["MONITOR_HOST"] == "::1"
     client.close()
+
+
+@pytest.mark.parametrize(
+    ("files", "room"),
+    [
+        (resource.RLIM_INFINITY, 512),
+        (1024, 512),
+        (577, 512),
+        (576, 512),
+        (575, 511),
+        (100, 36),
+        (80, 16),
+        # So few that clients get some at the cost of the rest.
+        (20, 16),
+    ],
+)
+def test_room_is_what_open_files_leave(
+    files: int, room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (files, files))
+    assert server._room() == room
+
+
+def test_the_limits_that_clients_meet() -> None:
+    """A change of one is a change of what somebody may rely on: proxies, probes, Prometheus."""
+    assert (server.MAX_HEADER_BYTES, server.MAX_BODY_BYTES) == (16 * 1024, 16 * 1024)
+    assert server.GATHERED_BYTES == 16 * 1024
+    assert server.MAX_CONNECTIONS == 512
+    assert server.MAX_REQUESTS == 1000
+    assert (server.RECEIVE_DEADLINE_S, server.SEND_DEADLINE_S) == (5.0, 10.0)
+    assert (server.LINGER_S, server.LINGER_BYTES) == (2.0, 1024 * 1024)
+    # Longer than Prometheus waits between two scrapes by default.
+    assert server.IDLE_TIMEOUT_S == 75.0
+    # Between them what README promises: half a second, two at most.
+    assert (server.STOP_NOTICE_S, server.STOP_GRACE_S, server.ROUND_S) == (0.5, 1.5, 0.5)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import audit as subject
+from pipeline import tools
 from pipeline.audit import PARTS, AuditRequest, audit
 from pipeline.errors import ExceptionsInvalid, FindingsAboveGate, NotScanned, OptionInvalid
 from pipeline.process import Completed
@@ -103,7 +103,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    monkeypatch.setattr(subject, "_beside_python", lambda program: f"/env/bin/{program}")
+    monkeypatch.setattr(tools, "beside_python", lambda program: f"/env/bin/{program}")
     return root
 
 
@@ -203,7 +203,7 @@ def test_silence_is_never_clean(
 
 
 def test_a_program_that_is_missing_is_said(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subject, "_beside_python", lambda _: "")
+    monkeypatch.setattr(tools, "beside_python", lambda _: "")
     for part, program in (("workflows", "zizmor"), ("dockerfiles", "hadolint")):
         with pytest.raises(NotScanned, match=f"{program} is not here") as caught:
             run(root, part)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from pipeline import commands
-from pipeline.errors import NotVerified, VerificationFailed
+from pipeline.errors import NotInRegistry, NotVerified, OptionInvalid, VerificationFailed
 from pipeline.oci.image import Format, canonical
 from pipeline.oci.layout import blob_path, open_layout
 from pipeline.platforms import Platform
@@ -26,7 +26,7 @@ from pipeline.settings import DESCRIPTION, LOCK, read_settings
 from pipeline.shipping import PushRequest, push
 from pipeline.verify import provenance
 from pipeline.verify.checks import Check, Evidence, Outcome, Verification
-from pipeline.verify.run import VerifyRequest, evidence_beside, verify, verify_layout
+from pipeline.verify.run import Clock, VerifyRequest, evidence_beside, verify, verify_layout
 from tests.unit.pipeline.factories import World
 from tests.unit.pipeline.oci.registry.faulty_registry import FaultyRegistry
 from tests.unit.pipeline.sbom.conftest import write_files
@@ -498,3 +498,70 @@ def test_a_lock_of_the_commit_that_the_provenance_names_will_do(
     monkeypatch.setattr(provenance, "git", git)
     assert outcomes(shelf.verify())["lock"] is Outcome.VERIFIED
     assert f"{COMMIT}:{LOCK}" in asked
+
+
+# What is not there yet.
+
+
+class Waiting:
+    """Time that passes by sleeping alone, and what happens meanwhile."""
+
+    def __init__(self, appears: Callable[[], None], after_s: float) -> None:
+        self.now_s = 1000.0
+        self.slept: list[float] = []
+        self.said: list[str] = []
+        self._appears, self._at_s = appears, self.now_s + after_s
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now_s += seconds
+        if self.now_s >= self._at_s:
+            self._appears()
+
+    def verify(self, remote: FaultyRegistry, wait_s: float) -> Verification:
+        waiting = self
+
+        class Hears(Silent):
+            def say(self, text: str) -> None:
+                waiting.said.append(text)
+
+        return verify(
+            VerifyRequest(f"{remote.host}/owner/mini:v1.0.0", wait_s=wait_s),
+            Hears(),
+            clock=Clock(lambda: self.now_s, self.sleep),
+        )
+
+
+def test_what_is_not_there_yet_is_waited_for(remote: FaultyRegistry) -> None:
+    tags = remote.content["owner/mini"].tags
+    digest = tags.pop("v1.0.0")
+    waiting = Waiting(lambda: tags.update({"v1.0.0": digest}), after_s=40)
+    found = waiting.verify(remote, 3600)
+    assert (found.digest, outcomes(found)["tag"]) == (digest, Outcome.VERIFIED)
+    assert waiting.slept == [15, 15, 15]
+    assert len(waiting.said) == 3
+    assert waiting.said[0].endswith(
+        "/owner/mini:v1.0.0 is not there yet: asked again for 3600 s more"
+    )
+
+
+def test_waiting_ends(remote: FaultyRegistry) -> None:
+    remote.content["owner/mini"].tags.clear()
+    waiting = Waiting(lambda: None, after_s=0)
+    with pytest.raises(NotInRegistry, match="and was not after 40 s"):
+        waiting.verify(remote, 40)
+    assert waiting.slept == [15, 15, 10]
+    waiting = Waiting(lambda: None, after_s=0)
+    with pytest.raises(NotInRegistry):
+        waiting.verify(remote, 0)
+    assert waiting.slept == []
+
+
+def test_nobody_waits_for_what_is_there_or_is_a_folder(
+    remote: FaultyRegistry, shelf: Shelf
+) -> None:
+    waiting = Waiting(lambda: None, after_s=0)
+    waiting.verify(remote, 3600)
+    assert waiting.slept == []
+    with pytest.raises(OptionInvalid, match="--wait is for a registry"):
+        verify(VerifyRequest(str(shelf.layout), wait_s=60), Silent())

@@ -1,17 +1,17 @@
-"""Where a chart can be spoiled: every template, line by line, and what its files say besides.
+"""Where a chart's templates can be spoiled, line by line.
 
 A mutant is one change that a careless hand could make: a line that is gone, a number that is
 another, a condition that is turned round, a check that is not made, a file that is empty.
+Comments and indentations are left alone.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
-CHART = Path("deployment/helm/accelerapp")
+from mutants.mutant import Edit
+
 _COMMENT = re.compile(r"^\s*(#|\{\{-? */\*)")
 _OPENING = re.compile(r"\{\{-? *(if|else if|with|range) (.*?) *-?\}\}")
 _NUMBER = re.compile(r"(?<![\w.{$/:-])(\d+)(?![\w./:-])")
@@ -20,39 +20,23 @@ _INDENT = re.compile(r"n?indent \d+")
 _TEMPLATE_LINE = re.compile(r"^\s*\{\{.*\}\}\s*$")
 
 
-@dataclass(frozen=True, slots=True)
-class Mutant:
-    """One spoiled file. `line` is 0 where all of it is."""
-
-    path: Path
-    line: int
-    title: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.path}:{self.line}: {self.title}"
-
-
-def mutants(root: Path) -> Iterator[Mutant]:
-    """Yield every mutant of the chart below `root`."""
-    folder = root / CHART / "templates"
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            yield from _of_template(path.relative_to(root), path.read_text(encoding="utf-8"))
-
-
-def _of_template(path: Path, text: str) -> Iterator[Mutant]:
-    yield Mutant(path, 0, "empty", "")
-    lines = text.splitlines(keepends=True)
+def edits(text: str) -> Iterator[Edit]:
+    """Yield every edit of a template."""
     comment = False
-    for number, line in enumerate(lines):
+    at = 0
+    for line in text.splitlines(keepends=True):
+        begin, at = at, at + len(line)
         comment = comment or "/*" in line
         if comment or not line.strip() or _COMMENT.match(line):
             comment = comment and "*/" not in line
             continue
         for title, other in _of_line(line):
-            changed = [*lines[:number], other, *lines[number + 1 :]]
-            yield Mutant(path, number + 1, f"{title}: {line.strip()[:70]}", "".join(changed))
+            yield begin, at, other, title
+
+
+def meaning(text: str) -> str:
+    """Return the text: what it means only helm can say, with values."""
+    return text
 
 
 def _says_something(line: str) -> bool:
