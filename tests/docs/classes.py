@@ -52,7 +52,7 @@ CLASSES: tuple[Run | Parsed, ...] = (
     Run(r"invoke (matrix|ci\.check|ci\.foretell --event pull_request)"),
     Parsed(r"invoke ci\.run .*", "act, for minutes", "tests/unit/pipeline/test_matrix.py"),
     Parsed(r"invoke release .*", "the whole of the tests, and it commits"),
-    Parsed(r"git push .*", "it publishes"),
+    Parsed(r"git (clone|push) .*", "the network"),
     Parsed(
         r"invoke lock( --upgrade)?",
         "minutes with the network",
