@@ -141,7 +141,10 @@ JOBS: dict[str, dict[str, Job]] = {
             ("check",),
         ),
         "images": Job(
-            (f'invoke release.images --wait 5400 --identity "$IDENTITY" {ISSUER}',),
+            (
+                f'invoke release.images --wait 5400 --identity "$IDENTITY" {ISSUER}',
+                "invoke release.images --wait 5400 --key env://COSIGN_PUBLIC_KEY",
+            ),
             120,
             ("check",),
             permissions={**READ, "packages": "read"},
