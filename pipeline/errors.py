@@ -644,7 +644,7 @@ class ReleaseBusy(PipelineError):
 class RolloutFailed(PipelineError):
     """A release whose pods do not get ready; each reason is printed, and what became of it.
 
-    The way from each reason is below, at "A pod is not ready".
+    "A pod is not ready" in DEPLOYMENT.md has the way from each reason.
     """
 
     exit_code = 108

@@ -157,7 +157,7 @@ def test_deployments(facts: Facts) -> None:
 def test_tasks_and_sessions(facts: Facts) -> None:
     assert table(facts, "tasks")[1] == ["invoke lock", "Lock \\| resolve."]
     sessions = table(facts, "sessions")
-    assert ["nox -s tests", "Unit tests: offline, no engine, no root."] in sessions
+    assert dict(sessions)["nox -s tests"].startswith("Unit tests")
     assert all(all(row) for row in sessions)
 
 
