@@ -35,6 +35,7 @@ def connect(host: str, port: int, deadline: Deadline, *, tls: bool = False) -> s
     try:
         return _secured(sock, host, deadline)
     except BaseException:
+        # Once it is wrapped there is nothing left of it to close.
         sock.close()
         raise
 
@@ -91,29 +92,15 @@ def _secured(sock: socket.socket, host: str, deadline: Deadline) -> socket.socke
 
     context = ssl.create_default_context()
     context.sslsocket_class = _TlsSocket
-    # The socket's timeout is for each read of a handshake: here too, many small ones
-    # must not take longer than all may.
     secured = context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
     assert isinstance(secured, _TlsSocket)
     secured.deadline = deadline
-    secured.setblocking(False)
-    _shake_hands(secured, deadline)
-    secured.settimeout(deadline.left_s())
+    try:
+        # For all of the handshake, however many small reads it takes.
+        secured.settimeout(deadline.left_s())
+        secured.do_handshake()
+        secured.settimeout(deadline.left_s())
+    except BaseException:
+        secured.close()
+        raise
     return secured
-
-
-def _shake_hands(secured: Any, deadline: Deadline) -> None:
-    import select
-    import ssl
-
-    poll = select.poll()
-    while True:
-        try:
-            secured.do_handshake()
-            return
-        except ssl.SSLWantReadError:
-            poll.register(secured, select.POLLIN)
-        except ssl.SSLWantWriteError:
-            poll.register(secured, select.POLLOUT)
-        if not poll.poll(deadline.left_s() * 1000):
-            raise TimeoutError

@@ -53,7 +53,8 @@ def _expect(line: bytes, wanted: bytes) -> None:
         return
     if not line.startswith(b"-") or not line.endswith(b"\r\n"):
         raise FetchError("no Redis answer" if line else "closed the connection")
-    word = line[1:].split(None, 1)[0].decode("ascii", "replace") if line[1:].split() else ""
+    words = line[1:].split()
+    word = words[0].decode("ascii", "replace") if words else ""
     # Redis before 6 had no word of its own for a wrong password.
     if wanted == b"+OK" and word == "ERR":
         word = "WRONGPASS"

@@ -117,7 +117,7 @@ def ask_python(
     `wanted` maps a distribution to the oldest version that will do.
     """
     python = ".".join(map(str, version[:3]))
-    if version[:2] < OLDEST_PYTHON:
+    if version < OLDEST_PYTHON:
         oldest = ".".join(map(str, OLDEST_PYTHON))
         return Finding("fail", f"Python {python}; {oldest} or later is needed")
     shown = [f"Python {python}"]

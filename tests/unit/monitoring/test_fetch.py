@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
+from monitoring.connect import Deadline, connect
 from monitoring.fetch import FetchError, HttpAnswer, fetch
 
 
@@ -126,3 +127,27 @@ def test_second_address_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
         addresses = [(*stream, ("127.0.0.2", port)), (*stream, ("127.0.0.1", port))]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses)
         assert fetch(f"http://two.example:{port}", 5).status == 200
+
+
+def test_a_handshake_that_drips_ends_with_the_deadline() -> None:
+    """Each byte of it comes in time; all of them would take many deadlines."""
+    stopped = threading.Event()
+
+    def drip(listener: socket.socket) -> None:
+        client, _ = listener.accept()
+        with client, suppress(OSError):
+            # The head of a record of a handshake, and bytes of it.
+            for byte in b"\x16\x03\x03\x10\x00\x02" + bytes(60):
+                client.sendall(bytes([byte]))
+                if stopped.wait(0.05):
+                    return
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=drip, args=(listener,))
+        thread.start()
+        try:
+            with pytest.raises(TimeoutError):
+                connect("127.0.0.1", listener.getsockname()[1], Deadline(0.4), tls=True)
+        finally:
+            stopped.set()
+            thread.join(timeout=20)
