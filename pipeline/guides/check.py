@@ -141,8 +141,10 @@ def _commands(guide: Guide, facts: Facts, wrong: Wrong) -> Iterator[Finding]:
 def _reasons(
     words: Sequence[str], facts: Facts, wrong: Wrong, forwarded: Mapping[int, int]
 ) -> Iterator[str]:
-    program = words[0].rpartition("/")[2]
-    if program in programs.OURS | {"python3"} and (reason := wrong((program, *words[1:]))):
+    program, *rest = (words[0].rpartition("/")[2], *words[1:])
+    if program == "invoke" and rest[:1] == ["--help"]:
+        rest = [*rest[1:], "$REST"]
+    if program in programs.OURS | {"python3"} and (reason := wrong((program, *rest))):
         yield reason
     yield from programs.wrong(words, facts, forwarded)
 
