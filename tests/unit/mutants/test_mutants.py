@@ -215,7 +215,7 @@ def test_every_kind_has_files_and_forty_mutants_that_can_be_read(kind: Kind) -> 
     assert kind.files(ROOT)
     found = kind.mutants(ROOT, size=40, seed=1)
     assert len(found) == 40
-    assert len({mutant.text for mutant in found}) == 40
+    assert len({(mutant.path, mutant.text) for mutant in found}) == 40
     for mutant in found:
         before = (ROOT / mutant.path).read_text(encoding="utf-8")
         assert mutant.text != before, mutant
