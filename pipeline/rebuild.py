@@ -42,6 +42,7 @@ from pipeline.registries import open_registry
 from pipeline.report import Progress
 from pipeline.revision import COMMIT
 from pipeline.settings import DESCRIPTION, LOCK
+from pipeline.shipping import pushed_to
 
 if TYPE_CHECKING:
     from pipeline.oci.registry.client import Registry
@@ -179,7 +180,8 @@ def _statement(request: RebuildRequest, environ: Mapping[str, str]) -> tuple[str
             )
         return digest, _parsed(path.read_bytes(), digest, str(path)), str(path)
     reference = Reference.parse(request.where)
-    with open_registry(plain_http=request.plain_http, environ=environ) as registry:
+    own = pushed_to(environ)
+    with open_registry(own, plain_http=request.plain_http, environ=environ) as registry:
         digest = registry.get_manifest(reference).descriptor.digest
         for data, name in _attached(registry, reference, digest):
             return digest, _parsed(data, digest, name), name

@@ -176,10 +176,8 @@ def pull(
     everything = len(explicit) < len(values_of(request.platforms))
     platforms = Platform.parse_many(explicit) if explicit and not everything else ()
     folder = request.output or commands.OUTPUT / "-".join(short_name(reference))
-    own = configured_registry(environ)
-    # REGISTRY_USERNAME and REGISTRY_PASSWORD are for the registry that images go to.
-    pushed_to = None if own is None else _parsed(own, "any")
-    with open_registry(pushed_to, plain_http=request.plain_http, environ=environ) as registry:
+    own = pushed_to(environ)
+    with open_registry(own, plain_http=request.plain_http, environ=environ) as registry:
         return pull_image(reference, folder, registry, progress, platforms=platforms)
 
 
@@ -206,6 +204,13 @@ def _place(asked: str | None, environ: Mapping[str, str]) -> str:
             hint=f"write {_EXAMPLE}",
         )
     return place
+
+
+def pushed_to(environ: Mapping[str, str]) -> Repository | None:
+    """Return a repository of the registry that images go to, None where the environment names
+    none: REGISTRY_USERNAME and REGISTRY_PASSWORD are for that registry, and for no other."""
+    own = configured_registry(environ)
+    return None if own is None else _parsed(own, "any")
 
 
 def configured_registry(environ: Mapping[str, str]) -> str | None:

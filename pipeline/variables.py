@@ -105,6 +105,11 @@ REPOSITORY = (
     Variable("secrets.COSIGN_PRIVATE_KEY", "", "cosign's private key, where it signs"),
     Variable("secrets.COSIGN_PASSWORD", "", "password of that key"),
     Variable("vars.COSIGN_PUBLIC_KEY", "", "its public half, to verify with"),
+    Variable(
+        "vars.CODE_SECURITY",
+        "",
+        "`true` in a private repository that has Code Security: reports and reviews of dependencies",
+    ),
 )
 """What GitHub's workflows of this repository read of its settings."""
 VARIABLES = (*BUILD, *REGISTRY, *ENGINES, *TOOLS, *CI)

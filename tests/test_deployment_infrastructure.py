@@ -1153,6 +1153,15 @@ class TestCICDWorkflows:
             "cancel-in-progress": cancels,
         }
 
+    def test_images_are_signed_and_named_by_one_run_at_a_time(self) -> None:
+        assert workflow("docker")["jobs"]["publish-manifest"]["concurrency"] == {
+            "group": "publish-manifest",
+            "cancel-in-progress": False,
+            "queue": "max",
+        }
+        others = [(name, job) for name, job, said in jobs() if "concurrency" in said]
+        assert others == [("docker", "publish-manifest")]
+
     @EVERY_JOB
     def test_a_job_may_do_what_it_needs_for_as_long_as_it_needs(self, name: str, job: str) -> None:
         said, wanted = workflow(name)["jobs"][job], JOBS[name][job]
@@ -1312,13 +1321,11 @@ class TestCICDWorkflows:
                 " && steps.cache.outputs.cache-hit != 'true'"
             ),
             ("docker", "scan-security", "github/codeql-action/upload-sarif"): NOT_FROM_A_FORK,
-            ("docker", manifest, "sigstore/cosign-installer"): WITH_KEYLESS,
             ("docker", manifest, keyless): WITH_KEYLESS,
             ("docker", manifest, by_key): WITH_KEY,
             ("docker", manifest, "actions/attest"): public,
             ("docker", manifest, verify): WITH_KEYLESS,
             ("docker", manifest, verify_by_key): WITH_KEY,
-            ("release", "images", "sigstore/cosign-installer"): WITH_KEYLESS,
             ("release", "images", brought): WITH_KEYLESS,
             ("release", "images", brought_by_key): WITH_KEY,
             ("release", "assets", "actions/attest"): public,
@@ -1341,10 +1348,10 @@ class TestCICDWorkflows:
         assert handed == {
             ("ci", "package", "python"): (["dist/python"], 7, None, None),
             ("ci", "bench", "bench"): (["bench.md"], 7, None, None),
-            (*build, "digests-${{ matrix.name }}"): (["dist/digests"], 1, None, PUSHES),
-            (*build, "images-${{ matrix.name }}"): (layouts, 1, 0, None),
+            (*build, "digests-${{ matrix.name }}"): (["dist/digests"], 3, None, PUSHES),
+            (*build, "images-${{ matrix.name }}"): (layouts, 3, 0, None),
             ("release", "package", "python"): (["dist/python"], 7, None, None),
-            ("release", "images", "images"): (layouts, 1, 0, None),
+            ("release", "images", "images"): (layouts, 3, 0, None),
             ("release", "assets", "release"): (["dist/release", "dist/notes.md"], 7, None, None),
         }
         for _, _, step in steps_using("actions/upload-artifact"):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pipeline import commands
 from pipeline.atomic import alone_in, write_atomically, writing
-from pipeline.errors import OptionInvalid, ReleaseRefused
+from pipeline.errors import NotVerified, OptionInvalid, ReleaseRefused
 from pipeline.matrix import shipped
 from pipeline.oci.layout import open_layout, platform_folder
 from pipeline.oci.registry.reference import Reference
@@ -92,6 +92,11 @@ def _keep(layout: Path, said: Evidence, output: Path) -> None:
     image = open_layout(layout)
     # Where a signature was asked for, what somebody else attached is not the release's.
     provenance = [claim for claim in said.provenance if claim.signer != ""]
+    if not provenance:
+        raise NotVerified(
+            f"nobody who was asked for has signed the provenance of '{output.name}'",
+            hint="sign it again: invoke sign REF",
+        )
     digests = {image.top.descriptor.digest, *(p.manifest.descriptor.digest for p in image.images)}
     # The one about the whole image goes before those about a platform.
     provenance.sort(key=lambda claim: not digests <= subjects_of(claim.data, claim.name))

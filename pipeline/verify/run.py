@@ -22,6 +22,7 @@ from pipeline.attestations import PROVENANCE_TYPE, SBOM_TYPE, SPDX_TYPE
 from pipeline.contents import LayerReader, layout_images
 from pipeline.cosign import Signer, open_cosign, parse_signer
 from pipeline.errors import (
+    AccessDenied,
     ImageInvalid,
     NotInRegistry,
     NotVerified,
@@ -39,6 +40,7 @@ from pipeline.registries import credentials_for, open_registry
 from pipeline.report import Progress
 from pipeline.sbom.inventory import Inventory, keep, read_inventory
 from pipeline.settings import Settings, read_settings
+from pipeline.shipping import pushed_to
 from pipeline.verify.checks import Check, Claim, Evidence, Outcome, Verification
 from pipeline.verify.digests import check_digests
 from pipeline.verify.provenance import check_locks, check_provenance
@@ -176,7 +178,9 @@ def verify(
     with (
         contextlib.ExitStack() as opened,
         tempfile.TemporaryDirectory(prefix="verify-") as name,
-        open_registry(plain_http=request.plain_http, environ=environ) as registry,
+        open_registry(
+            pushed_to(environ), plain_http=request.plain_http, environ=environ
+        ) as registry,
     ):
         demand = None
         if signer is not None:
@@ -202,18 +206,19 @@ def _awaited(
 ) -> str:
     """Return the digest of a reference, asked for until it is there or the time is over.
 
-    Raises `NotInRegistry` then.
+    Raises `NotInRegistry` or `AccessDenied` then.
     """
     end_s = clock.now_s() + wait_s
     while True:
         try:
             return registry.get_manifest(reference).descriptor.digest
-        except NotInRegistry as error:
+        # Some registries deny what they do not have, and say so of a repository that is to come.
+        except (NotInRegistry, AccessDenied) as error:
             left_s = end_s - clock.now_s()
             if left_s <= 0:
                 if wait_s:
                     waited = f"{error.message}, and was not after {wait_s:g} s"
-                    raise NotInRegistry(waited, hint=error.hint) from None
+                    raise type(error)(waited, hint=error.hint) from None
                 raise
             progress.say(f"{reference} is not there yet: asked again for {left_s:.0f} s more")
             clock.sleep(min(WAIT_EVERY_S, left_s))
@@ -223,7 +228,7 @@ def _awaited(
 def _demand(
     signer: Signer, reference: Reference, request: VerifyRequest, environ: Mapping[str, str]
 ) -> Iterator[Demand]:
-    login = credentials_for(reference.repository, environ=environ)
+    login = credentials_for(reference.repository, pushed_to=pushed_to(environ), environ=environ)
     with contextlib.ExitStack() as opened:
         try:
             cosign = opened.enter_context(

@@ -16,8 +16,10 @@ WORKFLOWS = {path.stem: path for path in sorted((ROOT / ".github" / "workflows")
 SETUP_ACTION = ".github/actions/setup"
 RUNNER = "ubuntu-24.04"
 READ = {"contents": "read"}
+PUBLIC_OR_PAID = "(!github.event.repository.private || vars.CODE_SECURITY == 'true')"
 NOT_FROM_A_FORK = (
-    "!cancelled() && hashFiles('scan.sarif') != '' && (github.event_name != 'pull_request'"
+    f"!cancelled() && hashFiles('scan.sarif') != '' && {PUBLIC_OR_PAID}"
+    " && (github.event_name != 'pull_request'"
     " || github.event.pull_request.head.repo.full_name == github.repository)"
 )
 ON_A_PULL_REQUEST = "github.event_name == 'pull_request'"
@@ -100,12 +102,12 @@ JOBS: dict[str, dict[str, Job]] = {
         "scan-security": Job(
             (
                 "invoke tools.install trivy --missing",
-                'invoke scan --target "$TARGET" --platform "$PLATFORM" --format sarif'
-                " --output scan.sarif",
+                'invoke scan --target "$TARGET" --platform "$PLATFORM" --ignore-unfixed'
+                " --format sarif --output scan.sarif",
             ),
             30,
             ("plan", "build-and-push"),
-            permissions={**READ, "security-events": "write"},
+            permissions={**READ, "actions": "read", "security-events": "write"},
         ),
         "publish-manifest": Job(
             (
@@ -180,12 +182,12 @@ JOBS: dict[str, dict[str, Job]] = {
             (
                 "invoke build --target production,monitoring,redis --platform all",
                 "invoke tools.install trivy --missing",
-                "invoke scan --format sarif --output scan.sarif",
+                "invoke scan --ignore-unfixed --format sarif --output scan.sarif",
             ),
             30,
-            permissions={**READ, "security-events": "write"},
+            permissions={**READ, "actions": "read", "security-events": "write"},
         ),
-        "dependencies": Job((), 10, condition=ON_A_PULL_REQUEST),
+        "dependencies": Job((), 10, condition=f"{ON_A_PULL_REQUEST} && {PUBLIC_OR_PAID}"),
         **gate("security", "dependencies", "audit", "scan", "dependencies"),
     },
 }
@@ -228,7 +230,10 @@ VARIABLES_OF_STEPS = {
     "PLATFORM": {"matrix.platform"},
     "REFERENCES": {"steps.joined.outputs.references"},
     "REGISTRY_USERNAME": {"vars.REGISTRY_USERNAME || github.actor"},
-    "REGISTRY_PASSWORD": {"secrets.REGISTRY_PASSWORD || secrets.GITHUB_TOKEN"},
+    "REGISTRY_PASSWORD": {
+        # GitHub's token is for GitHub's registry, and for no other.
+        "secrets.REGISTRY_PASSWORD || (!vars.REGISTRY && secrets.GITHUB_TOKEN) || ''"
+    },
     "COSIGN_PRIVATE_KEY": {"secrets.COSIGN_PRIVATE_KEY"},
     "COSIGN_PASSWORD": {"secrets.COSIGN_PASSWORD"},
     "COSIGN_PUBLIC_KEY": {"vars.COSIGN_PUBLIC_KEY"},

@@ -39,6 +39,7 @@ TIMEOUT_S = 1800
 PLANTED = {
     ("CVE-2099-0001", "libexpat1"): ("production *", "monitoring *", "development *"),
     ("CVE-2099-0002", "libssl3"): ("production *", "monitoring *", "redis *", "development *"),
+    ("CVE-2099-0003", "jinja2"): ("repository",),
 }
 _PASSED_ON = re.compile(
     r"(PIP|UV|DOCKER|TRIVY|SSL_CERT|REQUESTS|CURL|STAND_INS|OLLAMA|PYTEST|COSIGN)(_\w+)?"

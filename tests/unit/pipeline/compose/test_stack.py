@@ -350,3 +350,40 @@ def test_steps_are_kept_with_their_times() -> None:
 def test_two_free_ports_are_two() -> None:
     assert len(set(smoke._free_ports(2))) == 2
     assert ports._free(Published("127.0.0.1", smoke._free_ports(1)[0], "V"))
+
+
+ASSIST = "model 'llama3.2:1b' is not there (there is none); run: ollama pull llama3.2:1b"
+
+
+@pytest.mark.parametrize(
+    ("status", "redis", "assist", "warned", "ready"),
+    [
+        ("pass", "pass", ("pass", "here"), (), True),
+        # A new volume has no model, and the service says so.
+        ("warn", "pass", ("warn", ASSIST), (), True),
+        ("warn", "warn", ("warn", ASSIST), ("redis",), True),
+        ("warn", "warn", ("pass", "here"), ("redis",), True),
+        ("warn", "pass", ("warn", "Ollama does not answer"), (), False),
+        ("warn", "warn", ("warn", "Ollama does not answer"), ("redis",), False),
+        ("warn", "warn", ("pass", "here"), (), False),
+        ("pass", "pass", ("warn", ASSIST), (), False),
+        ("pass", "pass", ("pass", "here"), ("redis",), False),
+    ],
+)
+def test_a_stack_without_a_model_is_as_well_as_it_can_be(
+    monkeypatch: pytest.MonkeyPatch,
+    status: str,
+    redis: str,
+    assist: tuple[str, str],
+    warned: tuple[str, ...],
+    ready: bool,
+) -> None:
+    checks = {
+        "redis": [{"status": redis, "output": "redis says"}],
+        "assist": [{"status": assist[0], "output": assist[1]}],
+    }
+    body = json.dumps({"status": status, "checks": checks}).encode()
+    monkeypatch.setattr(smoke, "_ask", lambda *_: (200, body))
+    assert bool(smoke._ready(1, warned)) == ready
+    monkeypatch.setattr(smoke, "_ask", lambda *_: (503, body))
+    assert not smoke._ready(1, warned)
