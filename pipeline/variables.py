@@ -108,7 +108,7 @@ REPOSITORY = (
     Variable(
         "vars.CODE_SECURITY",
         "",
-        "`true` in a private repository that has Code Security: reports and reviews of dependencies",
+        "`true` in a private repository with Code Security: reports, reviews of dependencies",
     ),
 )
 """What GitHub's workflows of this repository read of its settings."""

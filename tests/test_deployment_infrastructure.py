@@ -1155,9 +1155,8 @@ class TestCICDWorkflows:
 
     def test_images_are_signed_and_named_by_one_run_at_a_time(self) -> None:
         assert workflow("docker")["jobs"]["publish-manifest"]["concurrency"] == {
-            "group": "publish-manifest",
+            "group": "publish-manifest-${{ github.sha }}",
             "cancel-in-progress": False,
-            "queue": "max",
         }
         others = [(name, job) for name, job, said in jobs() if "concurrency" in said]
         assert others == [("docker", "publish-manifest")]

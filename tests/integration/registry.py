@@ -53,6 +53,8 @@ class LocalRegistry:
 
     address: str
     storage: Path
+    authorization: str = ""
+    """What its questions carry, where it wants to know who asks."""
 
     def request(
         self,
@@ -64,7 +66,8 @@ class LocalRegistry:
         """Ask it something directly; header names of the answer are in lower case."""
         connection = http.client.HTTPConnection(self.address, timeout=30)
         with contextlib.closing(connection):
-            connection.request(method, path, data, dict(headers or {}))
+            mine = {"Authorization": self.authorization} if self.authorization else {}
+            connection.request(method, path, data, {**mine, **(headers or {})})
             answer = connection.getresponse()
             names = {name.lower(): value for name, value in answer.getheaders()}
             return answer.status, names, answer.read()

@@ -7,6 +7,7 @@ tokens, environments, its own machines, and what its actions do beyond what work
 
 from __future__ import annotations
 
+import base64
 import datetime
 import json
 import os
@@ -15,7 +16,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ from pipeline.release.version import parse_version
 from tests.integration.building import ROOT, Checkout, commit_all, copy_repository, git
 from tests.integration.conftest import TRIVY_DATABASE, find_tool
 from tests.integration.ollama import ollama_stand_in
-from tests.integration.registry import LocalRegistry, running_registry
+from tests.integration.registry import PASSWORD, USERNAME, LocalRegistry, running_registry
 
 if TYPE_CHECKING:
     import docker
@@ -69,6 +70,7 @@ class GitHub:
             *("ci.run", workflow, "--stand-ins", STAND_INS, "--at-once", "1", "--json"),
             *("--env", ",".join(["HOME", *names])),
             *("--var", f"REGISTRY={self.registry.address}"),
+            *("--var", f"REGISTRY_USERNAME={USERNAME}"),
             *("--var", "SIGN_WITH=key", "--var", f"COSIGN_PUBLIC_KEY={self.public_key}"),
             *("--secret", "COSIGN_PRIVATE_KEY,COSIGN_PASSWORD,REGISTRY_PASSWORD"),
         )
@@ -168,7 +170,7 @@ def machine(
         "OLLAMA_IMAGE": ollama,
         "STAND_INS": str(STAND_INS),
         "COSIGN_PASSWORD": "of the tests",
-        "REGISTRY_PASSWORD": "nobody asks for it",
+        "REGISTRY_PASSWORD": PASSWORD,
         "UV_CACHE_DIR": os.environ.get("UV_CACHE_DIR", str(own / ".cache" / "uv")),
         "PIP_CACHE_DIR": os.environ.get("PIP_CACHE_DIR", str(own / ".cache" / "pip")),
     }
@@ -225,7 +227,10 @@ def github(
     git(folder, "remote", "add", "origin", "https://github.com/Acme/AccelerApp.git")
     state = tmp_path_factory.mktemp("state")
     machine["STAND_INS_STATE"] = str(state)
-    with running_registry(registry_program, tmp_path_factory.mktemp("registry")) as registry:
+    folder_of_registry = tmp_path_factory.mktemp("registry")
+    with running_registry(registry_program, folder_of_registry, password=True) as running:
+        basic = base64.b64encode(f"{USERNAME}:{PASSWORD}".encode()).decode()
+        registry = replace(running, authorization=f"Basic {basic}")
         yield GitHub(checkout, home, state, machine, registry, "Acme", "AccelerApp")
 
 
@@ -289,7 +294,15 @@ def test_a_release_arrives_under_its_names_without_any_cache(github: GitHub) -> 
     assert latest[0] == release[0]
     assert {path.name for path in (github.state / "cache").iterdir()} == kept
     assert "restored" not in log
-    done = github.checkout.invoke(
+    asking = replace(
+        github.checkout,
+        environment={
+            "ACCELERAPP_REGISTRY": f"{github.registry.address}/acme",
+            "REGISTRY_USERNAME": USERNAME,
+            "REGISTRY_PASSWORD": PASSWORD,
+        },
+    )
+    done = asking.invoke(
         "verify",
         f"{github.registry.address}/acme/accelerapp:v1.2.3-production",
         *("--key", github.home / "cosign.pub", "--require", "provenance,sbom,lock,tag"),
