@@ -14,9 +14,18 @@ from typing import Any
 import pytest
 
 from pipeline import commands
-from pipeline.errors import NotInRegistry, NotVerified, OptionInvalid, VerificationFailed
-from pipeline.oci.image import Format, canonical
+from pipeline.errors import (
+    AccessDenied,
+    CredentialsRejected,
+    NotInRegistry,
+    NotVerified,
+    OptionInvalid,
+    VerificationFailed,
+)
+from pipeline.oci.image import Document, Format, canonical
 from pipeline.oci.layout import blob_path, open_layout
+from pipeline.oci.registry.client import Registry
+from pipeline.oci.registry.reference import Reference
 from pipeline.platforms import Platform
 from pipeline.provenance import Inputs, provenance_path, write_provenance
 from pipeline.report import Silent
@@ -565,3 +574,46 @@ def test_nobody_waits_for_what_is_there_or_is_a_folder(
     assert waiting.slept == []
     with pytest.raises(OptionInvalid, match="--wait is for a registry"):
         verify(VerifyRequest(str(shelf.layout), wait_s=60), Silent())
+
+
+@pytest.mark.parametrize("pushed_to", [True, False])
+def test_credentials_are_for_the_registry_that_images_go_to(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, pushed_to: bool
+) -> None:
+    monkeypatch.setattr(commands, "ROOT", shelf.root)
+    with FaultyRegistry(users={"me": "secret"}) as guarded:
+        environ = {
+            "HOME": str(shelf.root),
+            "REGISTRY_USERNAME": "me",
+            "REGISTRY_PASSWORD": "secret",
+        }
+        place = f"{guarded.host}/owner"
+        request = PushRequest(tags=["v1.0.0"], registry=place, images=shelf.layout.parent)
+        push(request, Silent(), environ=environ)
+        environ["ACCELERAPP_REGISTRY"] = place if pushed_to else "r.example/owner"
+        asked = VerifyRequest(f"{place}/mini:v1.0.0")
+        if pushed_to:
+            found = verify(asked, Silent(), environ=environ)
+            assert outcomes(found)["provenance"] is Outcome.VERIFIED
+            return
+        with pytest.raises(CredentialsRejected):
+            verify(asked, Silent(), environ=environ)
+
+
+def test_a_repository_that_a_registry_denies_may_still_come(
+    remote: FaultyRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, denied = at(remote), [True]
+    ask = Registry.get_manifest
+
+    def get_manifest(registry: Registry, reference: Reference) -> Document:
+        if denied[0]:
+            raise AccessDenied("this repository is not for you")
+        return ask(registry, reference)
+
+    monkeypatch.setattr(Registry, "get_manifest", get_manifest)
+    waiting = Waiting(lambda: denied.__setitem__(0, False), after_s=20)
+    assert waiting.verify(remote, 60).digest == found.digest
+    denied[0] = True
+    with pytest.raises(AccessDenied, match="not for you, and was not after 10 s"):
+        Waiting(lambda: None, after_s=0).verify(remote, 10)
