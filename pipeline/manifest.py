@@ -31,7 +31,7 @@ from pipeline.push import (
 )
 from pipeline.pushed import Pushed, by_target, read_pushed
 from pipeline.registries import open_registry
-from pipeline.revision import read_revision
+from pipeline.revision import DIRTY, read_revision
 from pipeline.settings import Settings, read_settings
 from pipeline.shipping import destination, tags_of
 
@@ -172,9 +172,9 @@ def _from_files(
 def _check_theirs(
     pushed: Sequence[Pushed], repository: Repository, asked_tags: Sequence[str]
 ) -> None:
-    """Raise `OptionInvalid` for images of another repository, and for those of another commit
-    than the one whose tags they would get."""
-    commit = read_revision(commands.ROOT).commit
+    """Raise `OptionInvalid` for images of another repository, and for those that are not of the
+    commit whose tags they would get: of another one, of changed files, or of nobody knows what."""
+    here = read_revision(commands.ROOT)
     for one in pushed:
         if one.repository != repository:
             raise OptionInvalid(
@@ -182,10 +182,12 @@ def _check_theirs(
                 f"{repository}",
                 hint="give the same --registry to both commands",
             )
-        if not asked_tags and one.commit and one.commit != commit:
+        commit, dirty = one.revision.removesuffix(DIRTY), one.revision.endswith(DIRTY)
+        if not asked_tags and (commit != here.commit or (dirty and not here.dirty)):
+            built = f"built from {commit[:12]}{' with changes' if dirty else ''}"
             raise OptionInvalid(
-                f"'{one.target}' was built from {one.commit[:12]}, and {commit[:12]} is checked "
-                "out",
+                f"'{one.target}' was {built if commit else 'built from no known commit'}, and "
+                f"{here.commit[:12]} is checked out",
                 hint="check out the commit that was built, or say with --tag what to call it",
             )
 

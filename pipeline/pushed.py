@@ -17,7 +17,7 @@ from pipeline.atomic import write_atomically
 from pipeline.errors import ImageInvalid, ImageMissing, NameInvalid, UnsupportedPlatform
 from pipeline.oci.registry.reference import Repository, check_digest
 from pipeline.platforms import Platform
-from pipeline.revision import COMMIT
+from pipeline.revision import COMMIT, DIRTY
 
 _SCHEMA = 1
 
@@ -32,8 +32,8 @@ class Pushed:
     """Of the index, or of the only platform's manifest."""
     platforms: Mapping[Platform, str]
     """The digest of each platform's manifest."""
-    commit: str
-    """Empty where the image does not say."""
+    revision: str
+    """The commit, with `-dirty` for changed files; empty where the image does not say."""
     provenance: str = ""
     """The statement on it, as text; empty where there is none."""
 
@@ -52,7 +52,7 @@ def write_pushed(folder: Path, pushed: Pushed) -> Path:
         "repository": str(pushed.repository),
         "digest": pushed.digest,
         "platforms": {str(p): pushed.platforms[p] for p in Platform if p in pushed.platforms},
-        "commit": pushed.commit,
+        "revision": pushed.revision,
         "provenance": pushed.provenance,
     }
     path = folder / pushed.file_name
@@ -88,13 +88,13 @@ def _read(path: Path) -> Pushed:
                 Platform.parse(spelling): check_digest(digest)
                 for spelling, digest in document["platforms"].items()
             },
-            commit=_text(document, "commit"),
+            revision=_text(document, "revision"),
             provenance=_text(document, "provenance"),
         )
         if not pushed.platforms:
             raise ValueError("it names no platform")
-        if pushed.commit and not COMMIT.fullmatch(pushed.commit):
-            raise ValueError(f"'{pushed.commit}' is no commit")
+        if pushed.revision and not COMMIT.fullmatch(pushed.revision.removesuffix(DIRTY)):
+            raise ValueError(f"'{pushed.revision}' is no commit")
     except (
         ValueError,
         KeyError,

@@ -128,14 +128,13 @@ def push(
 def _pushed(cargo: Cargo, made: Sequence[Attestation]) -> Pushed:
     """Return what the next job has to know of an image."""
     images = cargo.image.images
-    commit = facts_of(images[0]).get(_REVISION, "").partition("-")[0]
     provenance = [one.artifact.data for one in made if one.artifact.type == PROVENANCE_TYPE]
     return Pushed(
         target=cargo.target,
         repository=cargo.repository,
         digest=cargo.image.top.descriptor.digest,
         platforms={image.platform: image.manifest.descriptor.digest for image in images},
-        commit=commit,
+        revision=facts_of(images[0]).get(_REVISION, ""),
         provenance=provenance[0].decode() if provenance else "",
     )
 

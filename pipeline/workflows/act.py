@@ -18,6 +18,7 @@ from typing import Any
 
 from pipeline import tools
 from pipeline.errors import OptionInvalid, WorkflowFailed, WorkflowsInvalid, nearest
+from pipeline.matrix import RUNNERS
 from pipeline.process import Streamer, stream
 from pipeline.revision import git
 from pipeline.yaml_text import NotYaml, load_plain
@@ -110,12 +111,18 @@ class WorkflowRun:
             "workflow": self.workflow,
             "event": self.event,
             "ref": self.ref,
-            "passed": self.exit_code == 0,
+            "passed": self.exit_code == 0 and bool(self.jobs),
             "jobs": [job.to_json() for job in self.jobs],
         }
 
     def raise_for_failure(self) -> None:
-        """Raise `WorkflowFailed` with the jobs, and the step of each, that failed."""
+        """Raise `WorkflowFailed` with the jobs, and the step of each, that failed, and where no
+        job ran at all."""
+        if self.exit_code == 0 and not self.jobs:
+            raise WorkflowFailed(
+                f"no job of {self.workflow} ran for {self.event} of {self.ref}",
+                hint="see what its 'if' asks for, and --matrix",
+            )
         if self.exit_code == 0:
             return
         failed = [
@@ -143,7 +150,8 @@ def run_workflow(
     path = find_workflow(request.workflow, root)
     document = _read(path, root)
     event = _event(request, document, path)
-    ref = request.ref or _default_ref(root, event)
+    ref = _ref(request, root, event)
+    _refuse_others(request, document, event)
     if request.job and request.job not in document["jobs"]:
         raise OptionInvalid(
             f"{path.name} has no job '{request.job}'",
@@ -174,8 +182,10 @@ def find_workflow(name: str, root: Path) -> Path:
 
     Raises `OptionInvalid` for one that there is not.
     """
-    known = {path.stem: path for path in sorted((root / WORKFLOWS).glob("*.y*ml"))}
-    path = known.get(Path(name).name.removesuffix(".yaml").removesuffix(".yml"))
+    paths = sorted((root / WORKFLOWS).glob("*.y*ml"))
+    known = {path.stem: path for path in paths}
+    named = {key: path for path in paths for key in (path.name, str(path.relative_to(root)))}
+    path = {**known, **named}.get(name.removeprefix("./"))
     if path is None:
         raise OptionInvalid(
             f"there is no workflow '{name}' in {WORKFLOWS}",
@@ -184,13 +194,17 @@ def find_workflow(name: str, root: Path) -> Path:
     return path
 
 
-def _read(path: Path, root: Path) -> dict[str, Any]:
+def _load(path: Path, root: Path) -> Any:
     name = str(path.relative_to(root))
     try:
-        document = load_plain(path.read_text(encoding="utf-8"))
+        return load_plain(path.read_text(encoding="utf-8"))
     except (NotYaml, UnicodeError) as error:
         place = error.place(name) if isinstance(error, NotYaml) else name
         raise WorkflowsInvalid(f"{place}: {error}", hint="'invoke ci.check' says more") from None
+
+
+def _read(path: Path, root: Path) -> dict[str, Any]:
+    name, document = str(path.relative_to(root)), _load(path, root)
     jobs = document.get("jobs") if isinstance(document, dict) else None
     if not isinstance(jobs, dict) or not all(isinstance(job, dict) for job in jobs.values()):
         raise WorkflowsInvalid(f"{name}: it has no jobs", hint="'invoke ci.check' says more")
@@ -199,7 +213,9 @@ def _read(path: Path, root: Path) -> dict[str, Any]:
 
 def _event(request: RunRequest, document: Mapping[str, Any], path: Path) -> str:
     # YAML 1.1 reads a plain `on` as true; this reader is of 1.2.
-    triggers = document.get("on") or {}
+    triggers = document.get("on")
+    if not isinstance(triggers, (str, list, dict)):
+        triggers = ()
     known = [triggers] if isinstance(triggers, str) else [str(name) for name in triggers]
     if not request.event:
         return next((event for event in EVENTS if event in known), known[0] if known else "push")
@@ -215,6 +231,37 @@ def _event(request: RunRequest, document: Mapping[str, Any], path: Path) -> str:
 def _default_ref(root: Path, event: str) -> str:
     branch = git(root, "symbolic-ref", "-q", "HEAD").strip()
     return f"refs/heads/{DEFAULT_BRANCH}" if event == "schedule" or not branch else branch
+
+
+def _ref(request: RunRequest, root: Path, event: str) -> str:
+    """Return what the event is of, in full; a branch may be given by its name alone."""
+    if not request.ref:
+        return _default_ref(root, event)
+    full = request.ref if request.ref.startswith("refs/") else f"refs/heads/{request.ref}"
+    if not git(root, "check-ref-format", "--normalize", full).strip():
+        raise OptionInvalid(
+            f"--ref '{request.ref}' names no branch or tag",
+            hint="give refs/heads/main, refs/tags/v1.2.3, or the name of a branch",
+        )
+    return full
+
+
+def _refuse_others(request: RunRequest, document: Mapping[str, Any], event: str) -> None:
+    """Raise `OptionInvalid` for flags that the event does not have."""
+    if request.inputs and event != "workflow_dispatch":
+        raise OptionInvalid(
+            f"--input is for workflow_dispatch, and the event is {event}",
+            hint="add --event workflow_dispatch, or leave it out",
+        )
+    triggers = document.get("on")
+    dispatch = triggers.get("workflow_dispatch") if isinstance(triggers, dict) else None
+    known = dispatch.get("inputs") if isinstance(dispatch, dict) else None
+    for name in request.inputs:
+        if not isinstance(known, dict) or name not in known:
+            raise OptionInvalid(
+                f"the workflow has no input '{name}'",
+                hint=f"{nearest(name, known or ())} choose {', '.join(known or ('none',))}".strip(),
+            )
 
 
 def _job(request: RunRequest) -> tuple[str, ...]:
@@ -287,11 +334,14 @@ def _runners(request: RunRequest, document: Mapping[str, Any]) -> Iterator[str]:
     """Yield what each label of the workflow's machines is here."""
     labels = {"ubuntu-latest"}
     for job in document["jobs"].values():
-        asked = job.get("runs-on", ())
-        labels |= {asked} if isinstance(asked, str) else {str(label) for label in asked}
+        asked = job.get("runs-on")
+        if isinstance(asked, str):
+            labels.add(asked)
+        elif isinstance(asked, list):
+            labels |= {str(label) for label in asked}
     if any("${{" in label for label in labels):
-        # A matrix says which: all that GitHub's own may be.
-        labels |= {"ubuntu-24.04", "ubuntu-24.04-arm"}
+        # `invoke matrix` says which.
+        labels |= set(RUNNERS.values())
     for label in sorted(label for label in labels if "${{" not in label):
         yield from ("--platform", f"{label}={request.image or HOST}")
 
@@ -327,7 +377,7 @@ def _uses(document: Any, root: Path) -> set[tuple[str, str, str]]:
         if isinstance(used, str) and used.startswith(("$/", "./")):
             own = root / used[2:] / "action.yml"
             if own.is_file():
-                found |= _uses(load_plain(own.read_text(encoding="utf-8")), root)
+                found |= _uses(_load(own, root), root)
         elif isinstance(used, str) and (match := _ACTION.fullmatch(used)) and match[1] != _CHECKOUT:
             found.add((match[1], match[2], match[3]))
         document = list(document.values())

@@ -133,7 +133,7 @@ JOBS: dict[str, dict[str, Job]] = {
         ),
     },
     "release": {
-        "check": Job(("invoke release.check --github",), 10),
+        "check": Job(("invoke release.check",), 10),
         "package": Job(
             (
                 "invoke release.package --output dist/python",
@@ -154,7 +154,7 @@ JOBS: dict[str, dict[str, Job]] = {
         "assets": Job(
             (
                 "invoke release.assets --output dist/release",
-                "invoke release.notes --output dist/notes.md",
+                "invoke release.notes --images dist/images --output dist/notes.md",
             ),
             20,
             ("check", "package", "images"),
@@ -180,7 +180,7 @@ JOBS: dict[str, dict[str, Job]] = {
         ),
         "scan": Job(
             (
-                "invoke build --target production,monitoring,redis --platform all",
+                "invoke build --target production,monitoring,redis,development --platform all",
                 "invoke tools.install trivy --missing",
                 "invoke scan --ignore-unfixed --format sarif --output scan.sarif",
             ),

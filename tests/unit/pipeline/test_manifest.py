@@ -84,7 +84,7 @@ def test_a_push_by_digest_sets_no_tag_and_says_what_it_pushed(remote: FaultyRegi
     assert tags(remote) == set()
     assert report.digest in remote.content[NAME].manifests
     (pushed,) = read_pushed(FOLDER)
-    assert (pushed.target, pushed.digest, pushed.commit) == ("production", report.digest, COMMIT)
+    assert (pushed.target, pushed.digest, pushed.revision) == ("production", report.digest, COMMIT)
     assert dict(pushed.platforms) == {part.platform: part.digest for part in report.parts}
     assert [path.name for path in FOLDER.iterdir()] == ["production-amd64-arm64.json"]
 
@@ -178,6 +178,22 @@ def test_an_image_can_be_signed_before_it_has_a_name(remote: FaultyRegistry) -> 
         join(remote, untagged=True, by_digest=None)
 
 
+@pytest.mark.parametrize(
+    ("revision", "says"),
+    [(f"{COMMIT}-dirty", "built from 0123456789ab with changes"), ("", "from no known commit")],
+)
+def test_what_nobody_can_check_out_gets_no_tag_of_a_commit(
+    remote: FaultyRegistry, revision: str, says: str
+) -> None:
+    ship(remote, by_digest=FOLDER)
+    (path,) = FOLDER.iterdir()
+    path.write_text(changed(revision=revision))
+    with pytest.raises(OptionInvalid, match=says):
+        join(remote)
+    assert tags(remote) == set()
+    join(remote, tags=["mine"])
+
+
 def test_flags_that_say_two_things_are_refused(remote: FaultyRegistry) -> None:
     with pytest.raises(OptionInvalid, match="--by-digest gives no tag"):
         ship(remote, by_digest=FOLDER, tags=["v1"])
@@ -206,7 +222,8 @@ def changed(**changes: Any) -> str:
         ({"platforms": {}}, "it names no platform"),
         ({"platforms": {"linux/vax": "sha256:" + 64 * "0"}}, "vax"),
         ({"platforms": []}, "items"),
-        ({"commit": "--upload-pack=x"}, "is no commit"),
+        ({"revision": "--upload-pack=x"}, "is no commit"),
+        ({"revision": "-dirty"}, "is no commit"),
     ],
 )
 def test_a_file_that_says_something_else_is_refused(

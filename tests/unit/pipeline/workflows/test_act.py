@@ -142,7 +142,7 @@ def test_the_event_is_told_as_github_would(root: Path, environ: dict[str, str]) 
     act = Act()
     done, _ = run(root, environ, act, event="push", ref="refs/tags/v1.2.3")
     assert act.event["ref"] == "refs/tags/v1.2.3" == done.ref
-    run(root, environ, act, event="pull-request", ref="refs/heads/feature/x", number=7)
+    run(root, environ, act, event="pull-request", ref="feature/x", number=7)
     assert act.argv[1] == "pull_request"
     assert act.event["pull_request"]["head"]["ref"] == "feature/x"
     assert act.event["number"] == act.event["pull_request"]["number"] == 7
@@ -277,6 +277,14 @@ def test_a_run_that_act_refuses_is_a_failure_with_its_words(
         ({"workflow": "dokcer"}, "no workflow 'dokcer' .* did you mean 'docker'"),
         ({"job": "biuld"}, r"docker\.yml has no job 'biuld'; did you mean 'build'\? choose build"),
         ({"event": "schedule"}, "does not run for 'schedule'; choose push, pull_request"),
+        ({"workflow": "/elsewhere/docker.yml"}, "no workflow '/elsewhere/docker.yml'"),
+        ({"ref": "a b"}, "--ref 'a b' names no branch or tag"),
+        ({"ref": "refs/tags/"}, "names no branch or tag"),
+        ({"inputs": {"push": "true"}}, "--input is for workflow_dispatch, and the event is push"),
+        (
+            {"event": "workflow_dispatch", "inputs": {"psh": "true"}},
+            "no input 'psh'; did you mean 'push'",
+        ),
     ],
 )
 def test_what_the_workflow_does_not_have_is_named(
@@ -288,7 +296,11 @@ def test_what_the_workflow_does_not_have_is_named(
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("on: [push", r"docker\.yml:\d+: "), ("on: push\n", "it has no jobs"), ("- 1", "no jobs")],
+    [
+        ("on: [push", r"docker\.yml:\d+: "),
+        ("on: push\n", "it has no jobs"),
+        ("- 1", "no jobs"),
+    ],
 )
 def test_a_workflow_that_is_none_is_refused(
     root: Path, environ: dict[str, str], text: str, says: str
@@ -296,6 +308,31 @@ def test_a_workflow_that_is_none_is_refused(
     (root / ".github/workflows/docker.yml").write_text(text)
     with pytest.raises(WorkflowsInvalid, match=says):
         run(root, environ, Act())
+
+
+@pytest.mark.parametrize("text", ["on: 5\n", "on: true\n", "on:\n", ""])
+def test_a_workflow_without_triggers_or_machines_is_act_s_to_judge(
+    root: Path, environ: dict[str, str], text: str
+) -> None:
+    act = Act(step("a", "Build", "success"))
+    path = root / ".github/workflows/docker.yml"
+    path.write_text(f"{text}jobs:\n  a:\n    runs-on:\n  b: {{runs-on: [self-hosted, x]}}\n")
+    run(root, environ, act)
+    assert act.argv[1] == "push"
+    assert "x=-self-hosted" in act.values("--platform")
+
+
+def test_a_broken_action_of_this_repository_is_named(root: Path, environ: dict[str, str]) -> None:
+    (root / ".github/actions/setup/action.yml").write_text("runs: [")
+    with pytest.raises(WorkflowsInvalid, match=r"setup/action\.yml:\d+: "):
+        run(root, environ, Act(), stand_ins=stand_ins(root, "actions/cache/save"))
+
+
+def test_a_run_of_nothing_is_no_success(root: Path, environ: dict[str, str]) -> None:
+    done, _ = run(root, environ, Act(), matrix=["python:9"])
+    assert done.to_json()["passed"] is False
+    with pytest.raises(WorkflowFailed, match=r"no job of docker\.yml ran for push"):
+        done.raise_for_failure()
 
 
 def test_without_act_the_way_to_get_it_is_said(root: Path) -> None:
