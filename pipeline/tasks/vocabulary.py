@@ -27,6 +27,9 @@ _UNKNOWN_WORD = re.compile(r"No idea what '(.*)' is!", re.S)
 _MISSING = re.compile(r"required positional arguments: (.*)", re.S)
 _NO_VALUE = re.compile(r"Flag <Argument: (\S+?)[ >(].* needed value", re.S)
 _CORE = ("help", "list", "version")
+_NOX_SHOWS = ("help", "version", "list_sessions")
+# What is wrong with a command of invoke, its tasks, and whether it only shows something.
+_Parsed = tuple[str, tuple[Invocation, ...], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +51,7 @@ class Vocabulary:
     namespace: Any = None
     """Of the tasks; by default that of tasks.py."""
     runner: Runner = run
-    _known: dict[tuple[str, ...], tuple[str, tuple[Invocation, ...]]] = field(
-        default_factory=dict, init=False, repr=False
-    )
+    _known: dict[tuple[str, ...], _Parsed] = field(default_factory=dict, init=False, repr=False)
 
     def wrong(self, words: Sequence[str]) -> str:
         """Return what is wrong with a command and what to do about it, an empty text for nothing.
@@ -71,45 +72,63 @@ class Vocabulary:
         return ""
 
     def invocations(self, words: Sequence[str]) -> tuple[Invocation, ...]:
-        """Return the tasks of an `invoke` command, with the values of their flags."""
-        if words[0].rpartition("/")[2] not in ("invoke", "inv"):
+        """Return the tasks that an `invoke` command runs, with the values of their flags."""
+        if words[0].rpartition("/")[2] not in ("invoke", "inv") or self.only_shows(words):
             return ()
         return self._parsed(tuple(words[1:]))[1]
 
+    def only_shows(self, words: Sequence[str]) -> bool:
+        """Return whether a command of invoke or nox prints help, a list or a version, and runs
+        nothing.  Raises `ToolMissing` where nox cannot be asked."""
+        match words[0].rpartition("/")[2]:
+            case "invoke" | "inv":
+                return self._parsed(tuple(words[1:]))[2]
+            case "nox":
+                own = list(words[1 : words.index("--")] if "--" in words else words[1:])
+                given, _ = _argparsed(_nox_parser(), own)
+                # `--help` ends argparse, and leaves nothing.
+                return given is not None and (
+                    not given or any(given.get(name) for name in _NOX_SHOWS)
+                )
+        return False
+
     # Tasks.
 
-    def _parsed(self, words: tuple[str, ...]) -> tuple[str, tuple[Invocation, ...]]:
+    def _parsed(self, words: tuple[str, ...]) -> _Parsed:
         if words not in self._known:
             self._known[words] = self._parse(words)
         return self._known[words]
 
-    def _parse(self, words: tuple[str, ...]) -> tuple[str, tuple[Invocation, ...]]:
+    def _parse(self, words: tuple[str, ...]) -> _Parsed:
         from invoke.exceptions import ParseError
         from invoke.parser import Parser
 
         contexts, initial = self._contexts
         if any(_is_open(word) and (index == 0 or word == "$@") for index, word in enumerate(words)):
-            return "", ()
+            return "", (), False
         try:
             # In two goes, as Invoke does: `--help build` is about a task, and runs none.
             core = Parser(initial=initial, ignore_unknown=True).parse_argv(list(words))
             parsed = Parser(contexts=contexts, initial=initial).parse_argv(core.unparsed)
         except ParseError as error:
-            return self._reason(error, words), ()
+            return self._reason(error, words), (), False
         except ValueError as error:
-            return f"invoke {' '.join(words)}: {error}; see invoke --help TASK", ()
+            return f"invoke {' '.join(words)}: {error}; see invoke --help TASK", (), False
         first, *tasks = parsed
         asked = core[0].args
         if isinstance(helped := asked["help"].value, str) and not _is_open(helped):
             names = _names(contexts)
             if helped not in names:
-                return f"invoke has no task '{helped}'; {_near(helped, names, 'invoke --list')}", ()
-        if not tasks and not any(asked[name].value for name in _CORE):
-            return "invoke is given no task; name one of invoke --list", ()
+                near = _near(helped, names, "invoke --list")
+                return f"invoke has no task '{helped}'; {near}", (), False
+        # `invoke build --help` and `invoke --help build` are the same to Invoke.
+        shows = any(asked[name].value or first.args[name].value for name in _CORE)
+        if not tasks and not shows:
+            return "invoke is given no task; name one of invoke --list", (), False
         last = (tasks[-1] if tasks else first).flags.get(words[-1])
         if last is not None and last.takes_value and not last.optional:
             # Invoke takes a repeatable flag without a value, and so for nothing.
-            return f"invoke {' '.join(words[-2:])} needs a value; give it one", ()
+            return f"invoke {' '.join(words[-2:])} needs a value; give it one", (), False
         made = tuple(
             Invocation(
                 str(context.name),
@@ -117,7 +136,8 @@ class Vocabulary:
             )
             for context in tasks
         )
-        return next((text for one in made if (text := self._wrong_values(one))), ""), made
+        wrong = next((text for one in made if (text := self._wrong_values(one))), "")
+        return wrong, made, shows
 
     @functools.cached_property
     def _contexts(self) -> tuple[list[Any], Any]:
@@ -236,13 +256,11 @@ class Vocabulary:
         )
 
     def _wrong_sessions(self, words: Sequence[str]) -> str:
-        from nox._options import options
-
         own = list(words[: words.index("--")] if "--" in words else words)
         if any(_is_open(word) and word.startswith("$") and not own[max(at - 1, 0)].startswith("-")
                for at, word in enumerate(own)):  # fmt: skip
             return ""
-        given, reason = _argparsed(options.parser(), own)
+        given, reason = _argparsed(_nox_parser(), own)
         if given is None:
             return f"nox: {reason}; see nox --help"
         names = [name for text in given.get("sessions") or () for name in text.split(",")]
@@ -286,6 +304,19 @@ class Vocabulary:
                 return ""
             return f"there is no module {name} to run; see the folder {parts[0]}"
         return ""
+
+
+def _nox_parser() -> argparse.ArgumentParser:
+    """Return what reads nox's command line. Raises `ToolMissing`."""
+    try:
+        from nox._options import options
+    except ImportError as error:
+        raise ToolMissing(
+            f"nox cannot say what its flags are: {error}",
+            hint="pip install -r requirements/dev.txt",
+        ) from None
+    parser: argparse.ArgumentParser = options.parser()
+    return parser
 
 
 def _wrong_spelling(text: str) -> str:

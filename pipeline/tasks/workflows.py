@@ -44,7 +44,7 @@ def check(c: Context, only: Any = None, folder: str = "", json: bool = False) ->
         "event": "push, tag, pull_request, fork, schedule or workflow_dispatch (default: push)",
         "ref": "the branch or tag (default: main; of a tag v1.2.3)",
         "repository": "owner and name, as GitHub has them (default: acme/accelerapp)",
-        "tags": "tags that the repository has already, with commas (default: none)",
+        "tags": "of a tag: those that there are besides, with commas (default: none)",
         "commit": "its 40 digits, for the tags that have some of them (default: made up)",
         "folder": _FOLDER,
         "json": "print the result as JSON",

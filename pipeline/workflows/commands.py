@@ -65,7 +65,12 @@ def _of_step(
 def _wrong(document: Document, job: Job | None, command: Command, vocabulary: Vocabulary) -> str:
     program = command.program()
     if program in PROGRAMS:
-        return vocabulary.wrong(("invoke" if program == "inv" else program, *command.words[1:]))
+        words = ("invoke" if program == "inv" else program, *command.words[1:])
+        if wrong := vocabulary.wrong(words):
+            return wrong
+        if vocabulary.only_shows(words):
+            return f"'{' '.join(words)}' only shows something; leave it out"
+        return ""
     if document.folder == SETUP:
         return ""
     if job is not None and program in _GATE_PROGRAMS and is_gate(job):

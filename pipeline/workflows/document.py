@@ -11,6 +11,7 @@ from typing import Any
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.scalarstring import FoldedScalarString, LiteralScalarString
 
+from pipeline.errors import WorkflowsInvalid
 from pipeline.findings import Finding
 from pipeline.yaml_text import NotYaml, load_marked, plain
 
@@ -131,7 +132,10 @@ def inside(uses: str) -> str:
 
 
 def read_documents(root: Path) -> tuple[Documents, tuple[Finding, ...]]:
-    """Return what there is below `root/.github`, and what of it cannot be read."""
+    """Return what there is below `root/.github`, and what of it cannot be read.
+
+    Raises `WorkflowsInvalid` where there is no workflow at all: nothing said of it would be true.
+    """
     documents: list[Document] = []
     found: list[Finding] = []
     for path, kind in _files(root):
@@ -141,7 +145,13 @@ def read_documents(root: Path) -> tuple[Documents, tuple[Finding, ...]]:
             documents.append(one)
         else:
             found.append(one)
-    return Documents(root, tuple(documents)), tuple(found)
+    read = Documents(root, tuple(documents))
+    if not read.workflows and not found:
+        raise WorkflowsInvalid(
+            f"there is no workflow in {root / FOLDER / 'workflows'}",
+            hint="run this where the workflows are, or name that folder with --folder",
+        )
+    return read, tuple(found)
 
 
 def _files(root: Path) -> Iterator[tuple[Path, Kind]]:

@@ -249,10 +249,15 @@ def starts(event: Event, workflow: Document) -> bool:
 def _passes(data: Mapping[str, Any], kind: str, name: str, other: str) -> bool:
     """Return whether a filter lets a name in; one of the other kind alone lets none in."""
     if isinstance(kept := data.get(kind), (list, str)):
-        return matches(name, [kept] if isinstance(kept, str) else kept)
+        return matches(name, _patterns(kept))
     if isinstance(ignored := data.get(f"{kind}-ignore"), (list, str)):
-        return not matches(name, [ignored] if isinstance(ignored, str) else ignored)
+        return not matches(name, _patterns(ignored))
     return not (other and (other in data or f"{other}-ignore" in data))
+
+
+def _patterns(given: list[Any] | str) -> list[str]:
+    """Return the patterns of a filter; what else stands there the schema refuses."""
+    return [given] if isinstance(given, str) else [one for one in given if isinstance(one, str)]
 
 
 def dispatch_inputs(event: Event, workflow: Document) -> dict[str, Any]:
@@ -267,6 +272,17 @@ def dispatch_inputs(event: Event, workflow: Document) -> dict[str, Any]:
     return {**made, **event.inputs}
 
 
+# What `git check-ref-format` refuses, for names of one or more parts.
+_NO_NAME = re.compile(
+    r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|^/|/$|\.$|^@$|^-|(?:^|/)\.|\.lock(?:/|$)"
+)
+
+
+def _is_name(text: str) -> bool:
+    """Return whether git takes a text as the name of a branch or tag."""
+    return bool(text) and not _NO_NAME.search(text)
+
+
 def asked_for(
     documents: Documents,
     kind: str,
@@ -278,7 +294,8 @@ def asked_for(
 ) -> tuple[Event, ...]:
     """Return the events of flags: one, or all schedules and dispatches of the workflows.
 
-    Raises `OptionInvalid` for a kind that there is not, and for what is no name or commit.
+    Raises `OptionInvalid` for a kind that there is not, for what is no name or commit, and for
+    tags where the event is not about one: nothing would come of them.
     """
     if kind not in KINDS:
         raise OptionInvalid(
@@ -292,13 +309,30 @@ def asked_for(
         )
     if commit and not re.fullmatch(r"[0-9a-f]{40}", commit):
         raise OptionInvalid(f"commit '{commit}' is none", hint="give all of its 40 digits")
-    if kind in ("pull_request", "fork"):
-        one = pull_request(repository, from_fork=kind == "fork")
-        return (replace(one, base=ref or one.base, sha=commit),)
+    for name in (*([ref] if ref else ()), *tags):
+        if not _is_name(name):
+            raise OptionInvalid(
+                f"'{name}' is no branch or tag of git's", hint="name it like main or v1.2.3"
+            )
     if kind == "push" and ref.startswith("refs/tags/"):
         kind = "tag"
     place, name = ("tags", ref or _HIGHEST) if kind == "tag" else ("heads", ref or DEFAULT_BRANCH)
     full = name if name.startswith("refs/") else f"refs/{place}/{name}"
+    may_be = ("refs/heads/", "refs/tags/") if kind == "workflow_dispatch" else (f"refs/{place}/",)
+    if not full.startswith(may_be):
+        raise OptionInvalid(
+            f"'{ref}' is no {'tag' if kind == 'tag' else 'branch'}: --event {kind} is about one",
+            hint="give its name alone",
+        )
+    if tags and not full.startswith("refs/tags/"):
+        raise OptionInvalid(
+            f"--tags changes nothing for {full.removeprefix('refs/heads/')}: only the images of a "
+            "tag depend on others",
+            hint="leave it out, or use --event tag",
+        )
+    if kind in ("pull_request", "fork"):
+        one = pull_request(repository, from_fork=kind == "fork")
+        return (replace(one, base=full.removeprefix("refs/heads/"), sha=commit),)
     pushed = replace(push(full, repository, tags), sha=commit)
     if kind in ("push", "tag"):
         return (pushed,)

@@ -74,6 +74,8 @@ class Machine:
             bases.append(base)
         if not taken:
             return None, ""
+        if len({posixpath.isabs(base) for base in bases}) > 1:
+            return None, ""  # What they have in common depends on where the machine works.
         root = bases[0] if len(bases) == 1 else posixpath.commonpath(bases)
         if root in taken:
             root = posixpath.dirname(root)

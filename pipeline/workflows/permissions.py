@@ -36,9 +36,7 @@ _TASKS: dict[str, tuple[str, ...]] = {
     "push": ("packages",),
     "manifest": ("packages",),
     "sign": ("packages",),
-    "helm.push": ("packages",),
     "release.publish": ("contents",),
-    "release.github": ("contents",),
 }
 # Of a job with a command that there is not.
 _ANYTHING = "*"

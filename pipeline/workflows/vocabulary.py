@@ -38,5 +38,10 @@ class Vocabulary(Protocol):
         ...
 
     def invocations(self, words: Sequence[str]) -> tuple[Invocation, ...]:
-        """Return the tasks of an `invoke` command; none for any other, or a wrong one."""
+        """Return the tasks that an `invoke` command runs; none for any other, or a wrong one."""
+        ...
+
+    def only_shows(self, words: Sequence[str]) -> bool:
+        """Return whether a command of invoke or nox prints help, a list or a version, and runs
+        nothing."""
         ...

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from pipeline.command_lines import commands_in
 from pipeline.errors import ToolMissing
 from pipeline.process import Completed
 from pipeline.tasks.vocabulary import Vocabulary
+from pipeline.workflows import effects, permissions
 
 LISTED = [
     {"session": "tests", "name": "tests", "tags": ["check"]},
@@ -141,6 +144,47 @@ def test_without_nox_that_is_said() -> None:
 
     with pytest.raises(ToolMissing, match="No module named nox"):
         Vocabulary(runner=runner).wrong(("nox", "-s", "x"))
+
+
+def test_without_noxs_own_flags_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "nox._options", None)
+    with pytest.raises(ToolMissing, match=r"pip install -r requirements/dev\.txt"):
+        wrong("nox -s tests")
+
+
+@pytest.mark.parametrize(
+    ("command", "shows"),
+    [
+        ("invoke --list", True),
+        ("invoke --version", True),
+        ("invoke build --help", True),
+        ("invoke --help build", True),
+        ("invoke build --dry-run", False),
+        ("nox -l", True),
+        ("nox --version", True),
+        ("nox --help", True),
+        ("nox -s tests -- --help", False),
+        ("nox", False),
+        ("docker --help", False),
+    ],
+)
+def test_what_only_shows_runs_nothing(command: str, shows: bool) -> None:
+    words = tuple(command.split())
+    assert VOCABULARY.only_shows(words) is shows
+    if shows:
+        assert VOCABULARY.invocations(words) == ()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [permissions._TASKS, effects._EFFECTS, effects._WITHOUT_EFFECT,
+     {task for task, _ in VOCABULARY._values if task}],
+)  # fmt: skip
+def test_tasks_that_something_is_known_of_are_there(names: Collection[str]) -> None:
+    contexts = tasks.namespace.to_contexts()
+    there = {name for one in contexts for name in (one.name, *one.aliases)}
+    assert names
+    assert set(names) <= there
 
 
 def test_asking_leaves_the_help_of_tasks_as_it_is(tmp_path: Path) -> None:

@@ -95,12 +95,42 @@ def test_an_event_that_starts_nothing(root: Path, capsys: pytest.CaptureFixture[
         ({"event": "pusch"}, "event 'pusch' is not known; did you mean 'push'?"),
         ({"repository": "acme"}, "write it like owner/name"),
         ({"commit": "abc"}, "give all of its 40 digits"),
+        ({"ref": "a b"}, "'a b' is no branch or tag of git's"),
+        ({"ref": "a..b"}, "'a..b' is no branch or tag of git's"),
+        ({"event": "tag", "ref": "v1.0.0", "tags": "v0.9.0,v 1"}, "'v 1' is no branch or tag"),
+        ({"event": "tag", "ref": "refs/heads/main"}, "'refs/heads/main' is no tag"),
+        ({"ref": "refs/pull/7/merge"}, "'refs/pull/7/merge' is no branch"),
+        ({"event": "pull_request", "ref": "refs/tags/v1.0.0"}, "is no branch"),
+        ({"tags": "v1.0.0"}, "--tags changes nothing for main"),
+        ({"event": "fork", "tags": "v1.0.0"}, "--tags changes nothing for main"),
     ],
 )
 def test_events_that_there_are_not(flags: dict[str, str], said: str, root: Path) -> None:
     with pytest.raises(Exit, match=said.replace("?", r"\?")) as end:
         workflows.foretell(Context(), folder=str(root), **flags)
     assert end.value.code == 15
+
+
+@pytest.mark.parametrize(
+    ("flags", "ref"),
+    [
+        ({"ref": "refs/heads/develop"}, "refs/heads/develop"),
+        ({"ref": "refs/tags/v1.2.3", "tags": "v1.0.0"}, "refs/tags/v1.2.3"),
+        ({"event": "tag", "ref": "nightly"}, "refs/tags/nightly"),
+        ({"event": "workflow_dispatch", "ref": "refs/tags/v1.2.3"}, "refs/tags/v1.2.3"),
+    ],
+)
+def test_a_ref_may_be_whole(
+    flags: dict[str, str], ref: str, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workflows.foretell(Context(), folder=str(root), json=True, **flags)  # type: ignore[arg-type]
+    assert {one["ref"] for one in json.loads(capsys.readouterr().out)} == {ref}
+
+
+def test_where_there_is_no_workflow_nothing_is_foretold(root: Path) -> None:
+    with pytest.raises(Exit, match=r"there is no workflow in .*none") as end:
+        workflows.foretell(Context(), folder=str(root / "none"))
+    assert end.value.code == 120
 
 
 def test_workflows_that_cannot_be_read_foretell_nothing(root: Path) -> None:

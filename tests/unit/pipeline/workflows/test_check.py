@@ -154,6 +154,16 @@ def test_the_result_for_programs_says_what_every_event_would_lead_to(tmp_path: P
     assert {"workflow", "job", "matrix", "steps"} == set(main["jobs"][0])
 
 
+@pytest.mark.parametrize("key", ["branches", "branches-ignore"])
+def test_a_pattern_that_is_no_text_is_left_to_the_schema(key: str, tmp_path: Path) -> None:
+    root = write(tmp_path, (CI, "branches: [main, develop]", f"{key}: [{{a: b}}, 3, main]"))
+    assert found(root, "schema")
+    main = next(
+        one for one in checked(root, ["flow"]).simulations if str(one.event) == "push of main"
+    )
+    assert ("ci.yml" in {Path(job.workflow).name for job in main.jobs}) == (key == "branches")
+
+
 # Whatever a file holds, it is judged.
 
 _ODD = st.sampled_from(
@@ -303,11 +313,16 @@ def test_actionlint_is_asked_where_it_is_named(tmp_path: Path) -> None:
 
 
 def test_without_actionlint_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tools, "beside_python", lambda name: "")
+    monkeypatch.setattr(tools, "beside_python", lambda name: "" if name == "actionlint" else name)
     environ = {"PATH": str(tmp_path)}
-    done = check(Silent(), world(write(tmp_path)), only=["actionlint"], environ=environ)
+    root = write(tmp_path)
+    done = check(Silent(), world(root), environ=environ, runner=list_sessions)
     assert done.findings == []
     assert done.not_run == {"actionlint": "it is not here"}
+    for only in (["actionlint"], ["pins, ActionLint"]):
+        # Whoever names it does not take its silence for a judgement.
+        with pytest.raises(ToolMissing, match=r"actionlint is not here; .* out of --only"):
+            check(Silent(), world(root), only=only, environ=environ, runner=list_sessions)
     with pytest.raises(ToolMissing, match="ACTIONLINT is"):
         others.find_actionlint({**environ, "ACTIONLINT": "/none"})
 

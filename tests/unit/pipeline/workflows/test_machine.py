@@ -47,6 +47,13 @@ def test_what_is_not_there_is_named(machine: Machine) -> None:
     assert machine.collect(["dist/c"]) == (None, "")
 
 
+def test_what_is_beside_the_folder_of_the_job_is_not_judged(machine: Machine) -> None:
+    machine.write("/srv/out/x.json")
+    assert machine.collect(["dist/a", "/srv/out"]) == (None, "")
+    assert machine.collect(["/srv/out"]) == (("x.json",), "")
+    assert machine.collect(["dist/a", "/srv/none"]) == ((), "/srv/none")
+
+
 def test_files_of_the_repository_are_there_once_it_is_checked_out(tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
     (tmp_path / "dist").mkdir()

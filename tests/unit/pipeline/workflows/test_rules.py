@@ -127,6 +127,11 @@ COMMANDS: list[Planted] = [
     (CI, "invoke helm.lint", "invoke helm.lint | tee log", "tee log", "'tee'"),
     (CI, "invoke helm.lint", 'invoke ci.gate --needs "$(cat x)"', "cat x", "'cat'"),
     (CI, "invoke helm.lint", 'invoke "helm.lint', 'invoke "helm.lint', 'a " that nothing closes'),
+    *[
+        (CI, "invoke helm.lint", command, command, f"'{command}' only shows something")
+        for command in ("invoke --list", "invoke build --help", "invoke --help build",
+                        "invoke --version", "nox --list", "nox -l", "nox --help", "nox --version")
+    ],
     (CI, "invoke helm.lint", "exit 0", "exit 0", "'exit' is run by a workflow itself"),
     (CI, "nox -t check", "nox -t chek", "-t chek", "nox has no tag 'chek'"),
     (CI, "nox -t check", "nox -s tets", "-s tets", "no session 'tets'; did you mean 'tests'?"),
@@ -195,6 +200,27 @@ HYGIENE: list[Planted] = [
     (CI, "if: always()", "if: ${{ !cancelled() }}", "jobs:", "no job sums this up"),
     (CI, "if: always()", "if: github.event_name == 'push'", "jobs:", "no job sums this up"),
     (CI, "needs: [tests, lint]", "needs: [tests]", "needs: [tests]", "does not need 'lint'"),
+    *[
+        (CI, 'invoke ci.gate --needs "$NEEDS"', command, "  ci-passed:",
+         "looks at the result of 'lint'")
+        for command in (
+            # Being told is not judging.
+            "invoke helm.lint",
+            'invoke ci.gate --needs "$NEEDS" --help',
+            "invoke --help ci.gate",
+            "invoke ci.gate --needs '{}'",
+            'invoke ci.gate --needs "$OTHER"',
+            'invoke ci.gate --needs "$NEEDS" || invoke helm.lint',
+            'if invoke ci.gate --needs "$NEEDS"; then invoke helm.lint; fi',
+            'invoke "ci.gate',
+        )
+    ],
+    (CI, "NEEDS: ${{ toJSON(needs) }}", "NEEDS: ${{ join(needs.*.result) }}", "  ci-passed:",
+     "looks at the result of 'lint'"),
+    (CI, '--needs "$NEEDS"', '--needs "$NEEDS" --may-skip lint', "run: invoke ci.gate",
+     "'lint' runs on every event; leave it out of --may-skip"),
+    (CI, '--needs "$NEEDS"', '--needs "$NEEDS" --may-skip=x,tests', "run: invoke ci.gate",
+     "'tests' runs on every event"),
     (CI, "NEEDS: ${{ toJSON(needs) }}", "NEEDS: '{}'", "  ci-passed:",
      "looks at the result of 'lint'"),
     (CI, "NEEDS: ${{ toJSON(needs) }}", "NEEDS: ${{ needs.lint.result }}", "  ci-passed:",
@@ -252,13 +278,17 @@ def test_a_planted_mistake_is_found_at_its_line(
         (CI, "runs-on: ubuntu-24.04", "runs-on: [self-hosted, big]"),
         (CI, "17 4 * * 1", "*/15 1-5,7 * jan-mar mon"),
         (SETUP, "shell: bash", "shell: bash -e {0}"),
-        (CI, "invoke helm.lint", "invoke --list"),
-        (CI, "invoke helm.lint", "invoke build --help"),
         (CI, "invoke helm.lint", ".venv/bin/invoke helm.lint build --target redis,base"),
         (CI, "invoke helm.lint", 'invoke build --target "$X" --platform "$Y,arm64"'),
         (CI, "nox -t check", "nox -s tests -- --no-such-flag of pytest"),
         (CI, "nox -t check", 'nox -s "$SESSION"'),
-        (CI, "NEEDS: ${{ toJSON(needs) }}", "NEEDS: ${{ join(needs.*.result) }}"),
+        (CI, "NEEDS: ${{ toJSON(needs) }}", "NEEDS: ${{ tojson( needs ) }}"),
+        (CI, '--needs "$NEEDS"', '--needs="${NEEDS}"'),
+        (CI, "permissions:\n      contents: read\n    steps:\n      - uses: " + CHECKOUT + "\n     "
+         "   with:\n          persist-credentials: false\n      - uses: ./.github/actions/setup\n"
+         "      - name: Every job came out well\n        env:\n          NEEDS: ${{ toJSON(needs) "
+         "}}\n", "permissions: {}\n    env:\n      NEEDS: ${{ toJSON(needs) }}\n    steps:\n"
+         "      - name: Every job came out well\n"),
         (CI, "./.github/actions/setup", "$/.github/actions/setup"),
         (CI, "if: always()", "if: ${{ always() }}"),
         (DOCKER, "needs.plan.outputs.push == 'true'\n    runs", "${{ needs['plan'].outputs.push "
@@ -269,6 +299,27 @@ def test_a_planted_mistake_is_found_at_its_line(
 def test_what_is_right_is_not_found(name: str, old: str, new: str, tmp_path: Path) -> None:
     parts = ("expressions", "commands", "pins", "permissions", "hygiene")
     assert found(write(tmp_path, (name, old, new)), *parts) == []
+
+
+@pytest.mark.parametrize(
+    ("jobs", "may_skip", "found_for"),
+    [
+        ((("tests", "if: github.event_name == 'push'"),), "tests", ()),
+        ((("tests", "if: always()"),), "tests", ("tests",)),
+        # What waits for a job that is skipped is skipped.
+        ((("tests", "if: github.event_name == 'push'"), ("lint", "needs: tests")), "lint,tests",
+         ()),
+        ((("tests", "if: github.event_name == 'push'"),), "lint,tests", ("lint",)),
+    ],
+)  # fmt: skip
+def test_jobs_may_be_let_skip_where_something_skips_them(
+    jobs: tuple[tuple[str, str], ...], may_skip: str, found_for: tuple[str, ...], tmp_path: Path
+) -> None:
+    plants = [(CI, f"  {name}:\n", f"  {name}:\n    {line}\n") for name, line in jobs]
+    gate = (CI, '--needs "$NEEDS"', f'--needs "$NEEDS" --may-skip {may_skip}')
+    findings = found(write(tmp_path, *plants, gate), "hygiene")
+    said = [one.message for one in findings if "runs on every event" in one.message]
+    assert [message.split("'")[1] for message in said] == list(found_for)
 
 
 def test_lines_of_scripts_are_those_of_the_file(tmp_path: Path) -> None:
