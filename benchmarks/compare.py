@@ -8,6 +8,7 @@ import os
 import platform
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -23,7 +24,7 @@ from benchmarks.measurements import (
 )
 from benchmarks.summary import Comparison, Machine, Missing, Report
 from benchmarks.trees import Refused, Tree, checked_out, resolve
-from pipeline.atomic import write_atomically
+from pipeline.atomic import write_atomically, writing
 from pipeline.errors import PipelineError
 from pipeline.github import write_summary
 from pipeline.report import Progress, Step, print_table, progress
@@ -136,10 +137,14 @@ def _end(number: int, _: object) -> NoReturn:
 
 
 def _compare(given: argparse.Namespace) -> int:
-    for path in (given.markdown, given.json):
-        if path is not None and path.is_dir():
-            raise Refused(f"{path} is a folder; name a file")
+    outputs = [path for path in (given.markdown, given.json) if path is not None]
+    for path in outputs:
+        with writing(path):
+            if path.is_dir():
+                raise Refused(f"{path} is a folder; name a file")
     base, head = resolve(ROOT, given.base)
+    for path in outputs:
+        _check_writable(path)
     if read_revision(ROOT).dirty:
         print("changes that are not committed are not measured", file=sys.stderr)
     with progress() as shown, checked_out(ROOT, base, head) as trees:
@@ -153,6 +158,15 @@ def _compare(given: argparse.Namespace) -> int:
         write_atomically(given.json, f"{document}\n".encode())
     write_summary(text, os.environ)
     return 1 if any(where == "this change" for where, _, _ in report.problems) else 0
+
+
+def _check_writable(path: Path) -> None:
+    """Raise `OutputUnwritable` now, rather than after all measurements."""
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # As a file is replaced: beside it, under a name that is a little longer.
+        with tempfile.NamedTemporaryFile(prefix=f".{path.name}.", dir=path.parent):
+            pass
 
 
 def show(report: Report) -> None:

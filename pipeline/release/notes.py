@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import commands
-from pipeline.errors import PipelineError, ReleaseRefused
+from pipeline.errors import ImageMissing, ReleaseRefused
 from pipeline.matrix import shipped
 from pipeline.oci.layout import open_layout
 from pipeline.oci.registry.reference import Repository
@@ -38,8 +38,9 @@ def make_notes(
 ) -> str:
     """Return the changelog's section of a version, by default the one in the files, and the images.
 
-    `images` is the folder with layouts.  Images are called by where they are pushed to, if the
-    environment says where.  Raises `OptionInvalid` and `ReleaseRefused`.
+    `images` is the folder with layouts: one that is named has all of them.  Images are called by
+    where they are pushed to, if the environment says where.  Raises `OptionInvalid`,
+    `ReleaseRefused`, and what reading a layout raises.
     """
     root = root or commands.ROOT
     wanted = parse_version(version) if version else read_version(root)
@@ -49,31 +50,33 @@ def make_notes(
             f"{CHANGELOG} has no section of {wanted}",
             hint=f"it needs '## {wanted} - YYYY-MM-DD' with entries",
         )
-    folder = images or commands.OUTPUT
     settings = read_settings(root)
     place = configured_registry(environ)
     repository = destination(settings, place, environ) if place else None
-    found = image_notes(settings, folder, wanted, repository)
+    found = image_notes(settings, images, wanted, repository)
     return "\n".join(part for part in (section.body, _table(found)) if part)
 
 
 def image_notes(
-    settings: Settings, folder: Path, version: Version, repository: Repository | None
+    settings: Settings, folder: Path | None, version: Version, repository: Repository | None
 ) -> tuple[ImageNote, ...]:
-    """Return the images of a release, with the digests of what was built of it.
+    """Return the images of a release, with the digests of what is in `folder`.
 
-    A layout that lacks a platform is not what a tag names: its digest is left out.
+    Without a folder, with those of what happens to be built here: that may be nothing.  A layout
+    that lacks a platform is not what a tag names: its digest is left out.  Raises `ImageInvalid`
+    for one that is damaged, and `ImageMissing` for one that is not in the folder that was named.
     """
     place = str(repository) if repository else settings.name
     found = []
     for target in shipped(settings):
         digest = ""
         try:
-            image = open_layout(folder / target)
+            image = open_layout((folder or commands.OUTPUT) / target)
             if {part.platform for part in image.images} == set(settings.platforms):
                 digest = image.top.descriptor.digest
-        except PipelineError:
-            pass  # Not built here, or damaged: then nobody knows its digest here.
+        except ImageMissing:
+            if folder is not None:
+                raise
         found.append(ImageNote(target, f"{place}:{version.tag}-{target}", digest))
     return tuple(found)
 

@@ -55,6 +55,8 @@ class Examined:
     """What the files say now."""
     head: str
     """The commit that was looked at."""
+    branch: str
+    """The branch that was checked out then, empty for none."""
     day: datetime.date
     checked: tuple[Checked, ...]
 
@@ -96,7 +98,7 @@ def examine(
     repository.check_work_tree()
     previous = read_version(root)
     version = next_version(previous, part=request.part, version=request.version, pre=request.pre)
-    head = repository.head
+    head, branch = repository.head, repository.branch
     with tempfile.TemporaryDirectory(prefix="release-") as scratch:
         asked = (
             *of_the_repository(repository, version),
@@ -104,7 +106,7 @@ def examine(
         )
         checked = ask_all(asked, progress, dry_run=request.dry_run)
     day = (now or datetime.datetime.now(datetime.UTC)).date()
-    return Examined(version, previous, head, day, checked)
+    return Examined(version, previous, head, branch, day, checked)
 
 
 def changes(
@@ -148,6 +150,12 @@ def carry_out(
     """
     root, doors = root or commands.ROOT, doors or Doors()
     repository = Repository(root, doors.run)
+    if (branch := repository.branch) != examined.branch:
+        now = f"'{branch}'" if branch else "none"
+        raise ReleaseRefused(
+            f"branch '{examined.branch}' was looked at, and {now} is checked out now",
+            hint=f"git switch {examined.branch}, and do it again",
+        )
     if repository.head != examined.head or repository.changed() or repository.untracked():
         raise ReleaseRefused("the work tree has changed while it was looked at", hint="do it again")
     return repository.release(

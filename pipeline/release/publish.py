@@ -1,7 +1,8 @@
 """`invoke release.publish`: a release at GitHub, made once, with GitHub's own program.
 
-What is there already is compared and never changed: a run that is repeated finds what it made, and
-a release of something else stays what it is.
+What is there already is compared, and its files are never changed: a run that is repeated finds
+what it made, and a release of something else stays what it is.  gh makes a draft first, and
+publishes it last: a run that ended in between is finished by the next one.
 """
 
 from __future__ import annotations
@@ -47,9 +48,9 @@ class Published:
     files: Mapping[str, str]
     """SHA-256 by name."""
     argv: tuple[str, ...]
-    """What makes it."""
+    """What makes it, or makes a draft that was there public."""
     is_new: bool
-    """False where it was there, with the same files; and of a dry run."""
+    """False where it was there as it should be, with the same files; and of a dry run."""
     url: str
     is_draft: bool
 
@@ -75,6 +76,7 @@ def publish(
 ) -> Published:
     """Make the release of the version in the files, unless it is there with the same assets.
 
+    A draft with the same assets is made public, unless a draft is what is asked for.
     Raises `ReleaseRefused` for assets or a release of something else, and `ToolMissing`
     without gh, which takes its token from GH_TOKEN.
     """
@@ -96,11 +98,14 @@ def publish(
     there = _view(gh, version, root, runner)
     if there is not None:
         _compare(there, version, files, request.assets, (gh, root, runner))
-        return Published(version, files, argv, False, _text(there, "url"), _is_draft(there))
+        if request.draft or not _is_draft(there):
+            return Published(version, files, argv, False, _text(there, "url"), _is_draft(there))
+        argv, stdin = make_public(version, latest=latest), None
     done = runner((gh, *argv[1:]), cwd=root, stdin=stdin)
     if not done.ok:
+        did_not = "make" if there is None else "publish the draft of"
         raise ReleaseRefused(
-            f"gh did not make the release {version.tag}: {done.reason}",
+            f"gh did not {did_not} the release {version.tag}: {done.reason}",
             hint=f"see what is there: gh release view {version.tag}",
         )
     lines = done.stdout.split()
@@ -118,6 +123,15 @@ def create(
         f"--latest={str(latest).lower()}",
         *(("--draft",) if draft else ()),
         *(str(path.resolve()) for path in files),
+    )
+
+
+def make_public(version: Version, *, latest: bool) -> tuple[str, ...]:
+    """Return the command that makes a draft a release that everybody sees."""
+    return (
+        *("gh", "release", "edit", version.tag, "--verify-tag", "--draft=false"),
+        *(("--prerelease",) if version.is_pre_release else ()),
+        f"--latest={str(latest).lower()}",
     )
 
 
@@ -173,12 +187,14 @@ def _compare(
     """Raise `ReleaseRefused` unless a release carries these files."""
     hint = "a release is never changed: release a higher version, or see what is there"
     draft = "draft " if _is_draft(there) else ""
+    if draft:
+        hint = f"remove it and try again: gh release delete {version.tag}"
     names = {one["name"] for one in there["assets"]}
     if odd := sorted(names ^ files.keys()):
         where = "is there alone" if odd[0] in names else "is not there"
         raise ReleaseRefused(
             f"the {draft}release {version.tag} exists with other assets: {odd[0]} {where}",
-            hint=f"remove it and try again: gh release delete {version.tag}" if draft else hint,
+            hint=hint,
         )
     gh, root, runner = how
     asked = (gh, "release", "download", version.tag, "--pattern", SUMS, "--output", "-")

@@ -179,7 +179,10 @@ def read_changelog_of(root: Path) -> Changelog:
 
 
 def highest(root: Path, version: Version) -> str:
-    """Say which release a version comes after; raises `ReleaseRefused` unless it is the highest."""
+    """Say which release a version comes after; raises `ReleaseRefused` unless it is the highest.
+
+    The version in the files may be what is released, or may become higher; never lower.
+    """
     state = read_state(root, {})
     if not state.all_tags_known:
         raise ReleaseRefused(
@@ -191,15 +194,18 @@ def highest(root: Path, version: Version) -> str:
         for tag in state.all_tags
         if read_release(tag) is not None and (known := _released(tag)) is not None
     ]
-    if not others:
-        return f"{version}, the first"
-    last = max(others)
-    if last >= version:
+    last = max(others, default=None)
+    if last is not None and last >= version:
         raise ReleaseRefused(
             f"{version} is not higher than {last}, which is released",
             hint="raise the version, with --part or --version",
         )
-    return f"{version}, after {last}"
+    if version < (current := read_version(root)):
+        raise ReleaseRefused(
+            f"{version} is lower than {current}, which the files name",
+            hint="raise the version, with --part or --version",
+        )
+    return f"{version}, {'the first' if last is None else f'after {last}'}"
 
 
 def _released(tag: str) -> Version | None:

@@ -94,12 +94,16 @@ def check(c: Context, tag: str = "", github: bool = False, json: bool = False) -
 @task(
     help={
         "version": "of which version (default: the one in the files)",
-        "images": "folder of OCI layouts, whose digests are named (default: dist/images)",
+        "images": "folder of OCI layouts, whose digests are named: all of them have to be there "
+        "(default: dist/images, and what is there)",
         "output": "file for the notes (default: standard output)",
     },
 )
 def notes(c: Context, version: str = "", images: str = "", output: str = "") -> None:
-    """Print what a release changes, from the changelog, and its images, as Markdown."""
+    """Print what a release changes, from the changelog, and its images, as Markdown.
+
+    Exit code 60: an image is damaged; 66: one is not in the folder that --images names.
+    """
     from pipeline.atomic import write_atomically
     from pipeline.release.notes import make_notes
 
@@ -257,7 +261,7 @@ def publish(
 ) -> None:
     """Make the release at GitHub, with gh; one that is there with the same assets stays.
 
-    gh takes its token from GH_TOKEN. Exit code 122: there is a release with other assets.
+    A draft with the same assets is made public, except with --draft. gh takes its token from GH_TOKEN. Exit code 122: there is a release with other assets.
     """
     from pipeline import report
     from pipeline.release.publish import PublishRequest

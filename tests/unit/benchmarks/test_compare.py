@@ -188,6 +188,45 @@ def test_a_summary_that_cannot_be_written_is_one_line(
     assert "error: " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("flag", ["--markdown", "--json"])
+@pytest.mark.parametrize("name", ["file/x", "x" * 250], ids=["below a file", "long"])
+@pytest.mark.usefixtures("only_list")
+def test_a_file_that_cannot_be_written_is_said_before_anything_is_measured(
+    commit: Commit,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    flag: str,
+    name: str,
+) -> None:
+    commit({"tasks.py": NO_BUILD})
+    (tmp_path / "file").touch()
+    log: list[str] = []
+    monkeypatch.setattr(compare, "MEASUREMENTS", (measurement(log, {}),))
+    assert main(["--base", "HEAD", "--runs", "1", flag, str(tmp_path / name)]) == 42
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert f"{name} cannot be written" in said
+    assert log == []
+
+
+@pytest.mark.usefixtures("only_list")
+def test_a_file_that_is_there_is_whole_until_it_is_replaced(
+    commit: Commit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit({"tasks.py": NO_BUILD})
+    path = tmp_path / "x.md"
+    path.write_text("before")
+
+    def stopped(*_: object) -> None:
+        assert list(tmp_path.glob("*x.md*")) == [path]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compare, "measure", stopped)
+    assert main(["--base", "HEAD", "--markdown", str(path)]) == 130
+    assert path.read_text() == "before"
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_when_it_is_stopped_nothing_stays_and_nothing_runs_on(
     repository: Path, commit: Commit, tmp_path: Path, number: int, code: int

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pipeline import commands
-from pipeline.errors import ReleaseRefused
+from pipeline.errors import ImageInvalid, ImageMissing, ReleaseRefused
 from pipeline.oci.layout import open_layout
 from pipeline.release import assets
 from pipeline.release.assets import Assets, collect
@@ -191,14 +191,15 @@ def test_old_assets_are_replaced_as_a_whole(ready: SmallProject) -> None:
 # Notes.
 
 
-def test_notes_are_the_section_and_the_images(ready: SmallProject) -> None:
+def test_notes_are_the_section_and_the_images(
+    ready: SmallProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = ready.root / "dist" / "images"
     write_layout(folder / "redis", "amd64")
     shutil.rmtree(folder / "monitoring")
     place = "r.example/o/accelerapp:v0.2.0"
-    text = make_notes(
-        "", root=ready.root, images=folder, environ={"ACCELERAPP_REGISTRY": "r.example/o"}
-    )
+    monkeypatch.setattr(commands, "OUTPUT", folder)
+    text = make_notes("", root=ready.root, environ={"ACCELERAPP_REGISTRY": "r.example/o"})
     digests = {
         target: open_layout(folder / target).top.descriptor.digest
         for target in ("production", "development")
@@ -211,6 +212,29 @@ def test_notes_are_the_section_and_the_images(ready: SmallProject) -> None:
         f"| redis | `{place}-redis` |  |\n"
         f"| development | `{place}-development` | `{digests['development']}` |\n"
     )
+
+
+def test_notes_of_a_folder_that_is_named_have_all_images(
+    ready: SmallProject, tmp_path: Path
+) -> None:
+    folder = ready.root / "dist" / "images"
+    assert make_notes("", root=ready.root, images=folder, environ={}).count("`sha256:") == 4
+    with pytest.raises(ImageMissing, match="there is no image in .*nowhere"):
+        make_notes("", root=ready.root, images=tmp_path / "nowhere", environ={})
+    shutil.rmtree(folder / "redis")
+    with pytest.raises(ImageMissing, match="there is no image in .*redis"):
+        make_notes("", root=ready.root, images=folder, environ={})
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_notes_of_an_image_that_is_damaged_are_none(
+    ready: SmallProject, monkeypatch: pytest.MonkeyPatch, named: bool
+) -> None:
+    folder = ready.root / "dist" / "images"
+    monkeypatch.setattr(commands, "OUTPUT", folder)
+    (folder / "redis" / "index.json").write_text("{")
+    with pytest.raises(ImageInvalid, match="redis"):
+        make_notes("", root=ready.root, images=folder if named else None, environ={})
 
 
 def test_notes_of_a_version_that_nobody_wrote_about(ready: SmallProject) -> None:

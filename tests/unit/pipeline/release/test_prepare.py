@@ -249,6 +249,23 @@ def test_a_work_tree_that_changes_while_it_is_looked_at_is_not_released(
         project.git("clean", "--quiet", "--force")
 
 
+def test_a_branch_that_is_switched_meanwhile_is_not_released(project: SmallProject) -> None:
+    for switch, now in ((("--create", "work"), "'work'"), (("--detach",), "none")):
+        found = look(project, part="minor")
+        files = changes(found, root=project.root, doors=Doors(run=Runs()))
+        project.git("switch", "--quiet", *switch)
+        before = project.git("for-each-ref")
+        with pytest.raises(ReleaseRefused) as refused:
+            carry_out(found, files, root=project.root, doors=Doors(run=Runs()))
+        assert str(refused.value) == (
+            f"branch 'main' was looked at, and {now} is checked out now; "
+            "git switch main, and do it again"
+        )
+        assert project.git("for-each-ref") == before
+        assert project.git("status", "--porcelain") == ""
+        project.git("switch", "--quiet", "main")
+
+
 def test_a_signature_that_is_configured_is_made(project: SmallProject, tmp_path: Path) -> None:
     signer = tmp_path / "signer"
     signer.write_text(
@@ -364,6 +381,16 @@ def test_a_version_is_higher_than_every_other(
     found = refusals(look(project, **flags)).get("version", "")
     assert found.startswith(reason)
     assert bool(found) == bool(reason)
+
+
+def test_a_version_is_not_lower_than_the_one_in_the_files(project: SmallProject) -> None:
+    for lower in ("0.0.1", "0.1.0-rc.1"):
+        reason = f"{lower} is lower than 0.1.0, which the files name; raise the version"
+        assert refusals(look(project, version=lower))["version"].startswith(reason)
+    project.git("tag", "v0.0.1")
+    assert refusals(look(project, version="0.0.2")).keys() == {"version"}
+    for allowed in ("0.1.0", "0.1.1-alpha.1"):
+        assert refusals(look(project, version=allowed)) == {}
 
 
 def test_a_clone_that_may_lack_tags_does_not_know(project: SmallProject, tmp_path: Path) -> None:

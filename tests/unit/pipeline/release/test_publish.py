@@ -45,6 +45,10 @@ elif argv[:2] == ["release", "create"]:
     text = sys.stdin.read() if notes == "-" else open(notes).read()
     (place / "said").write_text(json.dumps({{"isDraft": "--draft" in argv, "notes": text}}))
     print("https://github.example/r")
+elif argv[:2] == ["release", "edit"]:
+    said = json.loads((place / "said").read_text())
+    (place / "said").write_text(json.dumps({{**said, "isDraft": "--draft=false" not in argv}}))
+    print("https://github.example/public")
 else:
     sys.exit("unknown command")
 """
@@ -75,8 +79,14 @@ class GitHub:
         }
 
     def notes(self, tag: str) -> str:
-        said = json.loads((self.folder / "releases" / tag / "said").read_text())
-        return str(said["notes"])
+        return str(self._said(tag)["notes"])
+
+    def is_draft(self, tag: str) -> bool:
+        return bool(self._said(tag)["isDraft"])
+
+    def _said(self, tag: str) -> dict[str, Any]:
+        said: dict[str, Any] = json.loads((self.folder / "releases" / tag / "said").read_text())
+        return said
 
 
 @pytest.fixture
@@ -164,18 +174,67 @@ def test_other_content_of_the_same_size_is_noticed(released: SmallProject, githu
         run(released, github)
 
 
+def test_a_draft_that_is_asked_for_stays_one(released: SmallProject, github: GitHub) -> None:
+    done = run(released, github, draft=True)
+    assert (done.is_new, done.is_draft) == (True, True)
+    assert "--draft" in github.asked[-1]
+    done = run(released, github, draft=True)
+    assert (done.is_new, done.is_draft) == (False, True)
+    assert github.is_draft("v0.2.0")
+
+
+def test_a_draft_that_was_left_before_the_last_step_is_made_public(
+    released: SmallProject, github: GitHub
+) -> None:
+    run(released, github, draft=True)
+    done = run(released, github)
+    edit = ["release", "edit", "v0.2.0", "--verify-tag", "--draft=false", "--latest=true"]
+    assert github.asked[-1] == edit
+    assert done.argv == ("gh", *edit)
+    assert (done.is_new, done.is_draft, done.url) == (True, False, "https://github.example/public")
+    assert not github.is_draft("v0.2.0")
+    assert run(released, github).is_new is False
+    assert [argv[1] for argv in github.asked].count("edit") == 1
+
+
+def test_a_draft_of_a_pre_release_becomes_no_more_than_that(
+    project: SmallProject, github: GitHub
+) -> None:
+    release(project, part="minor", pre="rc")
+    write_assets(project, "0.2.0rc1")
+    run(project, github, draft=True)
+    run(project, github)
+    assert github.asked[-1][:3] == ["release", "edit", "v0.2.0-rc.1"]
+    assert {"--draft=false", "--prerelease", "--latest=false"} <= set(github.asked[-1])
+
+
+def test_a_draft_that_gh_does_not_publish_is_no_success(
+    released: SmallProject, github: GitHub
+) -> None:
+    run(released, github, draft=True)
+    program = github.folder / "gh"
+    program.write_text(program.read_text().replace('"edit"', '"other"'))
+    with pytest.raises(ReleaseRefused) as refused:
+        run(released, github)
+    assert "gh did not publish the draft of the release v0.2.0: unknown command" in str(
+        refused.value
+    )
+
+
 def test_a_draft_that_was_left_half_way_can_be_removed(
     released: SmallProject, github: GitHub
 ) -> None:
-    done = run(released, github, draft=True)
-    assert done.is_draft
-    assert "--draft" in github.asked[-1]
-    assert run(released, github).is_draft
+    run(released, github, draft=True)
+    (github.folder / "releases" / "v0.2.0" / "files" / "b.json").write_text("cut off")
+    with pytest.raises(ReleaseRefused, match=r"b\.json differs") as refused:
+        run(released, github)
+    assert refused.value.hint == "remove it and try again: gh release delete v0.2.0"
     (github.folder / "releases" / "v0.2.0" / "files" / "b.json").unlink()
     with pytest.raises(ReleaseRefused) as refused:
         run(released, github)
     assert "the draft release v0.2.0 exists" in str(refused.value)
     assert refused.value.hint == "remove it and try again: gh release delete v0.2.0"
+    assert github.is_draft("v0.2.0")
 
 
 def test_a_pre_release_says_so_and_is_never_the_latest(
