@@ -9,7 +9,7 @@ from typing import Any, cast
 import psutil
 import pytest
 
-from monitoring import readings
+from monitoring import monitor, readings
 from monitoring.cgroup import Cgroup, Cpu, Memory
 from monitoring.checks import Finding, HostMemory
 from monitoring.readings import Instruments, Process, read_disk
@@ -165,3 +165,20 @@ def test_start_and_stop_are_of_all_that_is_watched(machine: dict[str, Any]) -> N
     for thread in (one._thread, other._thread, made.history._thread):
         thread.join(timeout=20)
         assert not thread.is_alive()
+
+
+def test_the_page_s_curves_are_of_probes_memory_and_cpu(machine: dict[str, Any]) -> None:
+    made = instruments(OWN, watch("accelerapp:responseTime"), watch("disk:free"))
+    for one in made.watches:
+        one.look()
+    for _ in range(3):
+        made.history.add(made._sample())
+    curves = {curve.label: curve for curve in monitor._series(made)}
+    assert {label: curve.unit for label, curve in curves.items()} == {
+        "accelerapp": "s",
+        "memory": "bytes",
+        "cpu": "cores",
+    }
+    assert curves["memory"].values == (100, 100, 100)
+    assert len(curves["accelerapp"].values) == 3
+    assert len(curves["cpu"].values) == 2
