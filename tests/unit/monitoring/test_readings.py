@@ -160,6 +160,9 @@ def test_start_and_stop_are_of_all_that_is_watched(machine: dict[str, Any]) -> N
         assert one._thread.is_alive() or one.now().last is not None
         assert other._thread.is_alive() or other.now().last is not None
         assert made.history._thread.is_alive()
+        # A look that hangs, or one that waits for its turn, keeps no process from ending.
+        threads = (one._thread, other._thread, made.history._thread)
+        assert [thread.daemon for thread in threads] == [True, True, True]
     finally:
         made.stop()
     for thread in (one._thread, other._thread, made.history._thread):
