@@ -185,3 +185,11 @@ def test_the_page_s_curves_are_of_probes_memory_and_cpu(machine: dict[str, Any])
     assert curves["memory"].values == (100, 100, 100)
     assert len(curves["accelerapp"].values) == 3
     assert len(curves["cpu"].values) == 2
+
+
+@pytest.mark.parametrize("host", [HostMemory(None, 5), HostMemory(5, None)])
+def test_half_of_the_machine_s_memory_is_no_curve(
+    host: HostMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readings, "_host_memory", lambda: host)
+    assert sampled(instruments(NONE), "memory") is None

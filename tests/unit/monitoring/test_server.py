@@ -18,6 +18,8 @@ from typing import Any
 import pytest
 
 from monitoring import server
+from monitoring.lifecycle import Lifecycle
+from monitoring.metrics import Traffic
 from tests.unit.monitoring.test_monitor import PATIENCE_S, Service, Start, run, start, until
 
 __all__ = ["start"]
@@ -361,3 +363,7 @@ def test_what_is_sent_after_a_refusal_is_read_up_to_a_limit(
         assert connections() == 2
         client.sendall(b"x")
         until(lambda: connections() == 1)
+
+
+def test_before_it_serves_it_has_no_connections() -> None:
+    assert server.Server(Lifecycle(), Traffic()).connections == 0
