@@ -724,6 +724,32 @@ class TestHelmChart:
             metadata = release.of("PersistentVolumeClaim", f"accelerapp-{name}")["metadata"]
             assert metadata["annotations"] == {"helm.sh/resource-policy": "keep"}
 
+    def test_what_was_written_is_kept_when_a_release_goes_but_for_a_cache(self) -> None:
+        shared = "accessModes={ReadWriteMany}"
+        flags = [
+            f"persistence.{name}.{value}"
+            for name in ("models", "cache", "output")
+            for value in ("enabled=true", shared)
+        ]
+        done = helm_template(*(word for flag in flags for word in ("--set", flag)))
+        assert done.returncode == 0, done.stderr
+        found = release_of(done.stdout, "Helm")
+        claims = {
+            name: (
+                found.spec("PersistentVolumeClaim", f"accelerapp-{name}")["resources"],
+                found.of("PersistentVolumeClaim", f"accelerapp-{name}")["metadata"].get(
+                    "annotations", {}
+                ),
+            )
+            for name in ("models", "cache", "output")
+        }
+        kept = {"helm.sh/resource-policy": "keep"}
+        assert claims == {
+            "models": ({"requests": {"storage": "8Gi"}}, kept),
+            "cache": ({"requests": {"storage": "1Gi"}}, {}),
+            "output": ({"requests": {"storage": "2Gi"}}, kept),
+        }
+
     @EVERY_PART
     def test_a_pod_reaches_what_it_needs_and_nothing_else(
         self, release: Release, part: Part

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import socket
 import subprocess
@@ -12,7 +13,8 @@ import pytest
 
 import monitoring
 from monitoring import health_check
-from monitoring.health_check import configured_watches
+from monitoring.checks import Check, Status
+from monitoring.health_check import configured_watches, print_table
 from monitoring.settings import Settings
 from tests.unit.monitoring.test_fetch import answering, saying
 
@@ -140,4 +142,23 @@ def test_what_is_configured_is_watched() -> None:
         ("disk:free", "/a"),
         ("disk:free", "/b"),
         ("python:environment", ""),
+    ]
+
+
+def test_the_table_has_the_worst_first_and_milliseconds() -> None:
+    def check(name: str, status: Status, required: bool, duration_s: float | None) -> Check:
+        return Check(name, status, f"said {name}", None, "", required, 0.0, duration_s)
+
+    out = io.StringIO()
+    checks = [
+        check("well", "pass", True, 1.4996),
+        check("warned", "warn", False, None),
+        check("failed", "fail", True, 0.0004),
+    ]
+    print_table(checks, out)
+    assert out.getvalue().splitlines() == [
+        "check   status            time     found",
+        "failed  fail    required  0 ms     said failed",
+        "warned  warn    optional           said warned",
+        "well    pass    required  1500 ms  said well",
     ]

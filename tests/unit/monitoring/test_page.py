@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from monitoring import page
 from monitoring.checks import WORDS, Check, Status
 from monitoring.page import CONTENT_SECURITY_POLICY, STYLE, Series, View, render
 
@@ -652,3 +653,19 @@ def test_a_page_without_checks_says_nothing_of_them() -> None:
     root = tree(view())
     assert root.all("table") == []
     assert "None" not in render(view()).partition("<script")[0]
+
+
+@pytest.mark.parametrize("seconds", [1e11, float("inf"), float("nan")])
+def test_times_that_no_clock_gives_are_unknown(seconds: float) -> None:
+    assert page._age(seconds) == page.DASH
+    assert page._words(seconds) == "an unknown time"
+
+
+def test_times_have_units() -> None:
+    assert page._age(99_999_999_999.0).endswith("\u00a0d")
+    assert page._words(99_999_999_999.0).startswith("1157407 days")
+    assert page._words(-1) == "an unknown time"
+    assert page._words(0) == "0 seconds"
+    assert page._words(1) == "1 second"
+    assert page._words(3 * 86400 + 4 * 3600 + 5) == "3 days 4 hours"
+    assert page._words(86400) == "1 day"

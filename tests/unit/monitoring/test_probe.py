@@ -133,3 +133,14 @@ def test_loads_no_heavy_module() -> None:
     assert "_socket" in loaded
     for heavy in ("socket", "http.client", "urllib", "json", "re", "monitoring"):
         assert not [line for line in loaded.splitlines() if line.split("|")[-1].strip() == heavy]
+
+
+def test_what_is_live_is_0(monkeypatch: pytest.MonkeyPatch) -> None:
+    def talk(connection: socket.socket) -> None:
+        connection.recv(1000)
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+
+    with answering(talk) as port:
+        monkeypatch.setenv("MONITOR_HOST", "127.0.0.1")
+        monkeypatch.setenv("MONITOR_PORT", str(port))
+        assert probe.main() == 0

@@ -9,7 +9,7 @@ from typing import Any, cast
 import psutil
 import pytest
 
-from monitoring import readings
+from monitoring import monitor, readings
 from monitoring.cgroup import Cgroup, Cpu, Memory
 from monitoring.checks import Finding, HostMemory
 from monitoring.readings import Instruments, Process, read_disk
@@ -160,8 +160,36 @@ def test_start_and_stop_are_of_all_that_is_watched(machine: dict[str, Any]) -> N
         assert one._thread.is_alive() or one.now().last is not None
         assert other._thread.is_alive() or other.now().last is not None
         assert made.history._thread.is_alive()
+        # A look that hangs, or one that waits for its turn, keeps no process from ending.
+        threads = (one._thread, other._thread, made.history._thread)
+        assert [thread.daemon for thread in threads] == [True, True, True]
     finally:
         made.stop()
     for thread in (one._thread, other._thread, made.history._thread):
         thread.join(timeout=20)
         assert not thread.is_alive()
+
+
+def test_the_page_s_curves_are_of_probes_memory_and_cpu(machine: dict[str, Any]) -> None:
+    made = instruments(OWN, watch("accelerapp:responseTime"), watch("disk:free"))
+    for one in made.watches:
+        one.look()
+    for _ in range(3):
+        made.history.add(made._sample())
+    curves = {curve.label: curve for curve in monitor._series(made)}
+    assert {label: curve.unit for label, curve in curves.items()} == {
+        "accelerapp": "s",
+        "memory": "bytes",
+        "cpu": "cores",
+    }
+    assert curves["memory"].values == (100, 100, 100)
+    assert len(curves["accelerapp"].values) == 3
+    assert len(curves["cpu"].values) == 2
+
+
+@pytest.mark.parametrize("host", [HostMemory(None, 5), HostMemory(5, None)])
+def test_half_of_the_machine_s_memory_is_no_curve(
+    host: HostMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readings, "_host_memory", lambda: host)
+    assert sampled(instruments(NONE), "memory") is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import resource
 import socket
 import threading
@@ -17,6 +18,8 @@ from typing import Any
 import pytest
 
 from monitoring import server
+from monitoring.lifecycle import Lifecycle
+from monitoring.metrics import Traffic
 from tests.unit.monitoring.test_monitor import PATIENCE_S, Service, Start, run, start, until
 
 __all__ = ["start"]
@@ -338,3 +341,29 @@ def test_the_limits_that_clients_meet() -> None:
     assert server.IDLE_TIMEOUT_S == 75.0
     # Between them what README promises: half a second, two at most.
     assert (server.STOP_NOTICE_S, server.STOP_GRACE_S, server.ROUND_S) == (0.5, 1.5, 0.5)
+
+
+def test_what_is_sent_after_a_refusal_is_read_up_to_a_limit(
+    shortened: Callable[..., Service],
+) -> None:
+    service = shortened(LINGER_S=600, LINGER_BYTES=1000)
+
+    def connections() -> int:
+        found = re.search(
+            r"^accelerapp_monitor_http_connections (\d+)$", service.ask("/metrics")[2], re.M
+        )
+        assert found is not None
+        return int(found[1])
+
+    with connect(service) as client:
+        client.sendall(b"nonsense\r\n\r\n")
+        assert read_all(client).startswith(b"HTTP/1.0 400 ")
+        client.sendall(b"x" * 1000)
+        # This one's own, and that of the client.
+        assert connections() == 2
+        client.sendall(b"x")
+        until(lambda: connections() == 1)
+
+
+def test_before_it_serves_it_has_no_connections() -> None:
+    assert server.Server(Lifecycle(), Traffic()).connections == 0

@@ -108,7 +108,11 @@ def test_service_link_of_kubernetes_is_no_port(scheme: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "size_bytes"),
-    [("0", 0), ("7", 7), ("1K", 1000), ("1KiB", 1024), ("1.5 GB", 1_500_000_000), ("2Ti", 2 << 40)],
+    [
+        *(("0", 0), ("7", 7), ("7B", 7), ("1.5 GB", 1_500_000_000), ("0.125K", 125)),
+        *(("1K", 10**3), ("1M", 10**6), ("1G", 10**9), ("1T", 10**12)),
+        *(("1KiB", 2**10), ("1MiB", 2**20), ("1Gi", 2**30), ("2Ti", 2 << 40)),
+    ],
 )
 def test_sizes(text: str, size_bytes: int) -> None:
     given = {"MONITOR_DISK_WARN": text, "MONITOR_DISK_FAIL": "0"}

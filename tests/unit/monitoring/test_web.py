@@ -142,14 +142,15 @@ def test_livez_reads_nothing(client: Client) -> None:
 
 
 def test_readyz_is_about_the_monitor_alone(client: Client) -> None:
-    client.readings = readings(watched(status="fail"), watched("redis:responseTime", None))
+    unknown = (watched("redis:responseTime", None), watched("ollama:responseTime", None))
+    client.readings = readings(watched(status="fail"), *unknown)
     answer = client.ask("/readyz")
     assert (answer.status, json.loads(answer.body)) == (200, {"status": "pass"})
     verbose = json.loads(client.ask("/readyz?verbose").body)
     assert verbose == {
         "status": "pass",
         "output": "serving",
-        "probes": {"configured": 2, "ended": 1},
+        "probes": {"configured": 3, "ended": 1},
         "health": "fail",
     }
 

@@ -192,6 +192,12 @@ def test_what_nothing_runs_is_left_alone() -> None:
     assert logged == ["18 not called"]
 
 
+def test_lengths_that_a_module_promises_are_left_alone() -> None:
+    assert list(changes(python_code, "x = zip(a, b, strict=True)\ny = f(strict=True)\n")) == [
+        "2 True is False"
+    ]
+
+
 def test_columns_are_counted_in_characters() -> None:
     found = changes(python_code, 'x = "äöü€" == 1\n')
     assert found["1 == is !="] == 'x = "äöü€" != 1\n'
