@@ -1,7 +1,7 @@
 """Spoil files, one place at a time, and say what no test notices.
 
-Exit codes: 0 enough is noticed, 1 too little, 2 the tests fail on what nobody spoiled,
-130 interrupted.
+Exit codes: 0 enough is noticed, 1 too little, 2 the tests fail on what nobody spoiled or none
+runs, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import Queue
 
-from mutants.judge import ROOT, Verdict, check_sound, copy_repository, judge, stop
+from mutants.judge import ROOT, NothingRan, Verdict, check_sound, copy_repository, judge, stop
 from mutants.kinds import KINDS, Kind
 from mutants.mutant import Mutant
 
@@ -78,6 +78,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         verdicts = _tested(chosen, asked.workers)
     except KeyboardInterrupt:
         return 130
+    except NothingRan as error:
+        _say(f"error: {error}")
+        return 2
     finally:
         signal.signal(signal.SIGTERM, before)
     if verdicts is None:
@@ -94,7 +97,7 @@ def _tested(chosen: Asked, workers: int) -> list[Verdict] | None:
         with ThreadPoolExecutor(workers) as threads:
             try:
                 return _verdicts(chosen, places, threads)
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, NothingRan):
                 threads.shutdown(wait=False, cancel_futures=True)
                 stop()
                 raise

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 from mutants.kinds import RENDERED_COMPARISONS, Kind, Stage
@@ -27,6 +28,17 @@ _SOUND_TIMEOUT_S = 1800
 """For every test of a kind at once, where nothing is spoiled."""
 _MEMORY_BYTES = 4 << 30
 """A loop without an end may not take the machine along."""
+
+
+_NOTHING_RAN = (4, 5)
+"""pytest's exit codes for arguments that it cannot use, and for no test at all."""
+_IMPORT_FAILED = ("ERROR ", "ImportError while loading conftest ")
+"""How lines begin by which pytest says that tests cannot be imported, which a mutant may do; it
+ends with those codes then, too."""
+
+
+class NothingRan(Exception):
+    """No test was run: that is nobody's notice of a mutant, and the run is worth nothing."""
 
 
 _running: set[subprocess.Popen[str]] = set()
@@ -74,17 +86,27 @@ def copy_repository(folder: Path) -> Path:
 
 
 def check_sound(kind: Kind, folder: Path) -> Sound:
-    """Run every test that judges a kind on an unspoiled copy."""
-    judges = (name for path in kind.files(ROOT) for stage in kind.judges(path) for name in stage)
-    failed, printed = _run_tests(kind, tuple(dict.fromkeys(judges)), folder, _SOUND_TIMEOUT_S)
-    if failed:
-        return Sound(f"{failed}\n{printed[-3000:]}", 0)
-    said = re.search(r"(\d+) skipped", printed)
-    return Sound("", int(said[1]) if said else 0)
+    """Run every test that judges a kind on an unspoiled copy, each stage by itself.
+
+    The first stages of all files are one, and so are the second ones: they have most of their
+    tests in common.  Raises `NothingRan`.
+    """
+    skipped = 0
+    for stages in zip_longest(*(kind.judges(path) for path in kind.files(ROOT)), fillvalue=()):
+        stage = tuple(dict.fromkeys(name for one in stages for name in one))
+        failed, printed = _run_tests(kind, stage, folder, _SOUND_TIMEOUT_S)
+        if failed:
+            return Sound(f"{failed}\n{printed[-3000:]}", 0)
+        said = re.search(r"(\d+) skipped", printed)
+        skipped += int(said[1]) if said else 0
+    return Sound("", skipped)
 
 
 def judge(kind: Kind, mutant: Mutant, folder: Path) -> Verdict:
-    """Run the tests on a mutant, until one notices; the copy is whole again afterwards."""
+    """Run the tests on a mutant, until one notices; the copy is whole again afterwards.
+
+    Raises `NothingRan`.
+    """
     begin_s = time.monotonic()
     path = folder / mutant.path
     path.write_text(mutant.text, encoding="utf-8")
@@ -103,13 +125,10 @@ def _run_tests(
     kind: Kind, stage: Stage, folder: Path, timeout_s: float = _TIMEOUT_S
 ) -> tuple[str, str]:
     """Return the first test that fails, empty for none, and what pytest printed."""
-    there = [name for name in stage if (folder / name.partition("::")[0]).exists()]
-    if not there:
-        return "", ""
     left_out = " or ".join((*RENDERED_COMPARISONS, *kind.left_out))
     argv = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "--tb=short"]
     process = subprocess.Popen(
-        [*argv, "-p", "no:cacheprovider", "-k", f"not ({left_out})", *there],
+        [*argv, "-p", "no:cacheprovider", "-k", f"not ({left_out})", *stage],
         cwd=folder,
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
         stdout=subprocess.PIPE,
@@ -134,7 +153,13 @@ def _run_tests(
     if process.returncode == 0:
         return "", printed
     lines = printed.splitlines()
-    failed = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
+    failed = [line for line in lines if line.startswith(("FAILED ", *_IMPORT_FAILED))]
+    if not failed and process.returncode in _NOTHING_RAN:
+        said = next((line for line in reversed(lines) if line.startswith("ERROR: ")), "no tests")
+        raise NothingRan(
+            f"{kind.name}: no test ran, pytest's exit code {process.returncode}: "
+            f"{said.removeprefix('ERROR: ')} ({', '.join(stage)})"
+        )
     if not failed:
         return f"pytest: exit code {process.returncode}", printed
     return failed[0].partition(" - ")[0].partition(" ")[2], printed

@@ -261,7 +261,8 @@ def publish(
 ) -> None:
     """Make the release at GitHub, with gh; one that is there with the same assets stays.
 
-    A draft with the same assets is made public, except with --draft. gh takes its token from GH_TOKEN. Exit code 122: there is a release with other assets.
+    A draft with the same assets is made public, except with --draft. gh takes its token from
+    GH_TOKEN. Exit code 122: there is a release with other assets.
     """
     from pipeline import report
     from pipeline.release.publish import PublishRequest

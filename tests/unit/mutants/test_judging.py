@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from mutants import __main__ as program
 from mutants import judge as judging
 from mutants import lines
-from mutants.judge import Verdict, check_sound, judge
+from mutants.judge import NothingRan, Verdict, check_sound, judge
 from mutants.kinds import Kind, Operators
 from mutants.mutant import Mutant
 
@@ -79,6 +80,53 @@ def test_tests_that_fail_without_a_mutant_judge_nothing(folder: Path) -> None:
     assert check_sound(KIND, folder).failed == ""
     (folder / "test_settings.py").write_text("def test_bad():\n    assert False\n")
     assert check_sound(KIND, folder).failed.startswith("test_settings.py::test_bad\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("test_gone.py", 4),
+        ("test_settings.py::TestGone", 4),
+        ("test_settings.py::test_compared_with_itself", 5),
+    ],
+)
+def test_where_no_test_runs_nobody_has_noticed_anything(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    code: int,
+) -> None:
+    kind = replace(KIND, judges=lambda path: ((name,), ("test_settings.py",)))
+    with pytest.raises(
+        NothingRan, match=rf"small: no test ran, pytest's exit code {code}: .*{name}"
+    ):
+        judge(kind, by_title(folder)["1: 80 is 81: port 80"], folder)
+    # Beside tests that run it would not be seen: each stage is checked by itself.
+    with pytest.raises(NothingRan):
+        check_sound(kind, folder)
+    monkeypatch.setattr(program, "KINDS", (kind,))
+    monkeypatch.setattr(program, "copy_repository", lambda place: folder)
+    assert program.main(["--all", "--workers", "1"]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith(f"error: small: no test ran, pytest's exit code {code}: ")
+    assert told.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["test_settings.py", "test_settings.py::TestA"])
+@pytest.mark.parametrize("importer", ["test_settings.py", "conftest.py"])
+def test_a_mutant_that_cannot_be_imported_is_noticed(
+    folder: Path, name: str, importer: str
+) -> None:
+    (folder / "test_settings.py").write_text("class TestA:\n    def test_a(self):\n        pass\n")
+    with (folder / importer).open("a") as file:
+        file.write("from pathlib import Path\n")
+        file.write("assert '80' in Path(__file__).with_name('settings').read_text()\n")
+    kind = replace(KIND, judges=lambda path: ((name,),))
+    assert check_sound(kind, folder).failed == ""
+    by = judge(kind, by_title(folder)["1: 80 is 81: port 80"], folder).by
+    assert importer in by
 
 
 def test_tests_that_are_skipped_are_counted(folder: Path) -> None:

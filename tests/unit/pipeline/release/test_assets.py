@@ -219,10 +219,10 @@ def test_notes_of_a_folder_that_is_named_have_all_images(
 ) -> None:
     folder = ready.root / "dist" / "images"
     assert make_notes("", root=ready.root, images=folder, environ={}).count("`sha256:") == 4
-    with pytest.raises(ImageMissing, match="there is no image in .*nowhere"):
+    with pytest.raises(ImageMissing, match=r"there is no image in .*nowhere"):
         make_notes("", root=ready.root, images=tmp_path / "nowhere", environ={})
     shutil.rmtree(folder / "redis")
-    with pytest.raises(ImageMissing, match="there is no image in .*redis"):
+    with pytest.raises(ImageMissing, match=r"there is no image in .*redis"):
         make_notes("", root=ready.root, images=folder, environ={})
 
 
