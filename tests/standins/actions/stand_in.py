@@ -49,7 +49,10 @@ def restore(inputs: Inputs) -> None:
         matching = [e for e in entries if e.name == key or (number and e.name.startswith(key))]
         if matching:
             place = Path(inputs["path"]).expanduser()
-            shutil.copytree(matching[-1], place, symlinks=True, dirs_exist_ok=True)
+            place.mkdir(parents=True, exist_ok=True)
+            # Over what is there, as tar does.
+            copy = ("cp", "--archive", "--remove-destination", f"{matching[-1]}/.", str(place))
+            subprocess.run(copy, check=True)
             output("cache-hit", "true" if number == 0 else "false")
             print(f"restored {matching[-1].name}")
             return
