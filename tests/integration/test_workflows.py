@@ -372,7 +372,12 @@ def test_what_a_scan_finds_keeps_every_name_back(github: GitHub) -> None:
     assert github.registry.manifest("acme/accelerapp", "main-production") == named
 
 
-SAMPLE = "-k test_platforms or test_gate or test_command_lines or test_versions"
+# Some of each session's: of the units, the guides, the chart and the made-up requests.
+SAMPLE = (
+    "test_platforms or test_gate or test_command_lines"
+    " or exactly_one_class or every_image_that_is_described"
+    " or test_every_answer_is_described"
+)
 
 
 def test_the_source_passes_its_own_workflow(github: GitHub, tmp_path: Path) -> None:
@@ -384,7 +389,7 @@ def test_the_source_passes_its_own_workflow(github: GitHub, tmp_path: Path) -> N
     code, report, log = github.run(
         "ci",
         *("--event=push", "--ref=refs/heads/main", f"--matrix=python:{version}"),
-        environment={"PYTEST_ADDOPTS": f"{SAMPLE!r} -p no:cacheprovider"},
+        environment={"PYTEST_ADDOPTS": f"-k {SAMPLE!r} -p no:cacheprovider"},
     )
     assert code == 0, log[-5000:]
     assert results(report) == {
@@ -402,8 +407,12 @@ def test_what_became_known_is_looked_at(github: GitHub, event: str) -> None:
         {"dependencies"} if event == "pull_request" else set()
     )
     assert results(report) == {job: {"success"} for job in jobs}
-    document = json.loads((github.state / "sarif" / "security.sarif").read_bytes())
-    assert len(document["runs"]) >= 3 * 2
+    report_file = github.state / "sarif" / "security.sarif"
+    if event == "pull_request":
+        # Nobody says that its branch is of this repository: as from a fork.
+        assert not report_file.exists()
+        return
+    assert len(json.loads(report_file.read_bytes())["runs"]) >= 4 * 2
 
 
 def test_a_job_that_is_not_there_is_named(github: GitHub) -> None:
