@@ -374,7 +374,7 @@ def test_what_a_scan_finds_keeps_every_name_back(github: GitHub) -> None:
 
 # Some of each session's: of the units, the guides, the chart and the made-up requests.
 SAMPLE = (
-    "test_platforms or test_gate or test_command_lines"
+    "test_platforms or test_gate or test_command_lines or test_versions"
     " or exactly_one_class or every_image_that_is_described"
     " or test_every_answer_is_described"
 )
