@@ -198,7 +198,7 @@ def test_workflows(facts: Facts, tmp_path: Path) -> None:
 def test_what_a_branch_rule_should_require_are_jobs(facts: Facts) -> None:
     text = (facts.root / "DEPLOYMENT.md").read_text()
     required = set(re.findall(r"`(\w+ passed)`", text))
-    assert len(required) == 2
+    assert len(required) == 3
     assert required <= {job.title for one in read.workflows(facts.root) for job in one.jobs}
 
 
