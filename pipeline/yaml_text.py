@@ -49,6 +49,26 @@ def _load(text: str, kind: str) -> Any:
         raise NotYaml(" ".join(str(error).split())[:_REASON_CHARACTERS], None) from error
 
 
+def line_of(data: Any, path: Sequence[str | int]) -> int:
+    """Return the line of a path in what `load_marked` returned, or of as much of it as is there;
+    counted from 1."""
+    from ruamel.yaml.comments import CommentedMap, CommentedSeq
+
+    node, line = data, 1
+    for key in path:
+        try:
+            if isinstance(node, CommentedMap):
+                line = node.lc.key(key)[0] + 1
+            elif isinstance(node, CommentedSeq):
+                line = node.lc.item(key)[0] + 1
+            else:
+                break
+            node = node[key]
+        except (KeyError, IndexError, TypeError):
+            break
+    return line
+
+
 def plain(node: Any) -> Any:
     """Return `node` as dicts, lists and scalars, with merge keys (`<<`) written out."""
     if isinstance(node, Mapping):

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.comments import CommentedMap
 
 from pipeline.errors import ComposeUnreadable
-from pipeline.yaml_text import NotYaml, load_marked, plain
+from pipeline.yaml_text import NotYaml, line_of, load_marked, plain
 
 Path_ = tuple[str | int, ...]
 
@@ -29,20 +29,7 @@ class ComposeFile:
 
     def line(self, path: Path_) -> int:
         """The line of `path`, or of as much of it as is there; counted from 1."""
-        node: Any = self.data
-        line = 1
-        for key in path:
-            try:
-                if isinstance(node, CommentedMap):
-                    line = node.lc.key(key)[0] + 1
-                elif isinstance(node, CommentedSeq):
-                    line = node.lc.item(key)[0] + 1
-                else:
-                    break
-                node = node[key]
-            except (KeyError, IndexError, TypeError):
-                break
-        return line
+        return line_of(self.data, path)
 
 
 def read_file(path: Path, root: Path) -> ComposeFile:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.scalarstring import FoldedScalarString, LiteralScalarString
 
 from pipeline.errors import WorkflowsInvalid
 from pipeline.findings import Finding
-from pipeline.yaml_text import NotYaml, load_marked, plain
+from pipeline.yaml_text import NotYaml, line_of, load_marked, plain
 
 Path_ = tuple[str | int, ...]
 FOLDER = ".github"
@@ -48,20 +48,7 @@ class Document:
 
     def line(self, path: Path_) -> int:
         """Return the line of `path`, or of as much of it as is there; counted from 1."""
-        node: Any = self.data
-        line = 1
-        for key in path:
-            try:
-                if isinstance(node, CommentedMap):
-                    line = node.lc.key(key)[0] + 1
-                elif isinstance(node, CommentedSeq):
-                    line = node.lc.item(key)[0] + 1
-                else:
-                    break
-                node = node[key]
-            except (KeyError, IndexError, TypeError):
-                break
-        return line
+        return line_of(self.data, path)
 
     def text_line(self, path: Path_, at: int) -> int:
         """Return the line of the character `at` of the text that `path` holds."""
