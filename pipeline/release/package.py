@@ -126,12 +126,19 @@ def unpack_sdist(sdist: Distribution, folder: Path, version: Version) -> Path:
     top = f"accelerapp-{version.python}"
     try:
         with tarfile.open(fileobj=io.BytesIO(sdist.data), mode="r:gz") as archive:
+            # By hand: the oldest Pythons that are supported have no filter for `extractall`.
             for member in archive:
-                if PurePosixPath(member.name).parts[:1] != (top,):
+                parts = PurePosixPath(member.name).parts
+                if parts[:1] != (top,) or ".." in parts:
                     raise _wrong(sdist, f"{member.name} is not below {top}/")
-                if not (member.isfile() or member.isdir()):
+                path = folder.joinpath(*parts)
+                if member.isdir():
+                    path.mkdir(parents=True, exist_ok=True)
+                elif member.isfile() and (data := archive.extractfile(member)) is not None:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(data.read())
+                else:
                     raise _wrong(sdist, f"{member.name} is neither a file nor a folder")
-            archive.extractall(folder, filter="data")
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise _wrong(sdist, f"it cannot be unpacked: {error}") from None
     return folder / top

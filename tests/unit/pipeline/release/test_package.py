@@ -318,7 +318,7 @@ def test_an_sdist_unpacks_below_one_folder(tmp_path: Path) -> None:
         (packed({"../a": b""}), "is not below accelerapp-0.1.0/"),
         (packed({"other/a": b""}), "is not below"),
         (packed({"accelerapp-0.1.0/a": b""}, tarfile.SYMTYPE), "neither a file nor a folder"),
-        (packed({"accelerapp-0.1.0/../../a": b""}), "cannot be unpacked"),
+        (packed({"accelerapp-0.1.0/../../a": b""}), "is not below"),
         (Distribution("accelerapp-0.1.0.tar.gz", b"no"), "cannot be unpacked"),
     ]:
         with pytest.raises(ProjectBuildFailed, match=message):
