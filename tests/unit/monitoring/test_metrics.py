@@ -26,7 +26,9 @@ FULL = readings(
     cpu=Cpu(0.5, 12.5, 100, 7, 0.25),
     throttled_ratio=0.07,
 )
-EMPTY = Readings((), Memory(None, None, None), HostMemory(None, None), NO_CPU, None, Process())
+EMPTY = Readings(
+    (), Memory(None, None, None), HostMemory(None, None), NO_CPU, None, Process(), 0.0, 0.0
+)
 
 
 def busy() -> Traffic:

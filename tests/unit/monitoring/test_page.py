@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, timezone
 from html.parser import HTMLParser
 from typing import get_args
+from urllib.parse import unquote
 
 import pytest
 from hypothesis import given
@@ -205,6 +206,16 @@ def test_states_differ_in_shape_and_icon() -> None:
     outlines = {symbol.all("path")[0].attributes["d"] for symbol in tree(view()).all("symbol")}
     icons = {tree(view(status)).one("link", rel="icon").attributes["href"] for status in WORDS}
     assert len(outlines) == len(icons) == len(WORDS) == 3
+
+
+def test_the_tab_has_the_shape_of_the_page() -> None:
+    # The outline, filled: of the glyph alone a tab would show a speck.
+    symbols = {symbol.attributes["id"]: symbol for symbol in tree(view()).all("symbol")}
+    for status in get_args(Status):
+        icon = tree(view(status)).one("link", rel="icon").attributes["href"]
+        drawn = Document(unquote(icon.removeprefix("data:image/svg+xml,"))).root.one("path")
+        outline, glyph = symbols[status].all("path")
+        assert drawn.attributes["d"] == outline.attributes["d"] != glyph.attributes["d"]
 
 
 def test_stopping_is_said() -> None:
