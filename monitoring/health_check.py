@@ -36,7 +36,7 @@ DISTRIBUTIONS = {
 }
 # Beyond the deadlines of the probes themselves, for what has none.
 SLACK_S = 0.5
-_BEGINNING = Cpu(quota_cores=None, usage_s=0.0, periods=0, throttled_periods=0, throttled_s=0.0)
+_BEGINNING = Cpu(quota_cores=None, usage_s=None, periods=0, throttled_periods=0, throttled_s=None)
 
 
 def configured_watches(settings: Settings) -> tuple[Watch, ...]:
@@ -152,8 +152,8 @@ def settings_help() -> str:
 def print_table(checks: Sequence[Check], out: TextIO) -> None:
     """The checks in columns, worst first."""
     rows = [("check", "status", "", "time", "found")]
-    order = {"fail": 0, "warn": 1, "pass": 2}
-    for check in sorted(checks, key=lambda check: order[check.status]):
+    order = ("fail", "warn", "pass")
+    for check in sorted(checks, key=lambda check: order.index(check.status)):
         spent = "" if check.duration_s is None else f"{check.duration_s * 1000:.0f} ms"
         needed = "required" if check.required else "optional"
         rows.append((check.component, check.status, needed, spent, check.output))

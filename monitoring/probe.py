@@ -11,6 +11,8 @@ import sys
 import time
 
 DEADLINE_S = 2.0
+# Where the status code ends in "HTTP/1.1 200 OK".
+STATUS_END = 12
 
 
 def target(environ: "os._Environ[str] | dict[str, str]") -> "tuple[str, int]":
@@ -39,17 +41,16 @@ def status(host: str, port: int, deadline_s: float) -> int:
         connection.connect((host, port))
         connection.sendall(b"GET /livez HTTP/1.0\r\nUser-Agent: accelerapp-monitor-probe\r\n\r\n")
         line = b""
-        # The status code ends at byte 12 of "HTTP/1.1 200 OK".
-        while len(line) < 12:
+        while missing := STATUS_END - len(line):
             # For what is left: a timeout for each byte would never end for a server that drips.
             connection.settimeout(max(end_s - time.monotonic(), 0.001))
-            received = connection.recv(12 - len(line))
+            received = connection.recv(missing)
             if not received:
                 break
             line += received
     finally:
         connection.close()
-    if len(line) < 12 or not line.startswith(b"HTTP/1.") or not line[9:].isdigit():
+    if missing or not line.startswith(b"HTTP/1.") or not line[9:].isdigit():
         raise ValueError("no HTTP answer")
     return int(line[9:])
 

@@ -42,8 +42,8 @@ class Readings:
     cpu: Cpu
     throttled_ratio: float | None
     process: Process
-    memory_duration_s: float = 0.0
-    cpu_duration_s: float = 0.0
+    memory_duration_s: float
+    cpu_duration_s: float
 
 
 class Instruments:

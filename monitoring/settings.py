@@ -145,7 +145,9 @@ class Settings:
             )
         warn, fail = self.disk_warn, self.disk_fail
         # Bytes and a share can only be compared on a disk.
-        if bool(warn.ratio) == bool(fail.ratio) and warn.of(100) < fail.of(100):
+        if bool(warn.ratio) == bool(fail.ratio) and (
+            (warn.ratio, warn.size_bytes) < (fail.ratio, fail.size_bytes)
+        ):
             refuse("MONITOR_DISK_FAIL", f"at most MONITOR_DISK_WARN ({warn})")
         for kind, warn_ratio, fail_ratio in (
             ("MEMORY", self.memory_warn_ratio, self.memory_fail_ratio),

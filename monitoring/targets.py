@@ -154,4 +154,4 @@ def _tagged(model: str) -> str:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(map(int, re.findall(r"[0-9]+", version)[:3]))
+    return tuple(map(int, re.findall(r"[0-9]+", version)))

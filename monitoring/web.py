@@ -245,7 +245,7 @@ def _counted(
 
         def start(status: str, headers: Any, exc_info: Any = None) -> Any:
             nonlocal code
-            code = int(status[:3])
+            code = int(status.partition(" ")[0])
             return start_response(status, headers, exc_info)
 
         body = app(environ, start)

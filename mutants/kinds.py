@@ -212,13 +212,15 @@ _MONITOR_TESTS = (
         "checks",
         "metrics",
     ),
-    *("web", "page", "health_check", "readme", "readings", "limits", "cgroup"),
+    *("web", "page", "health_check", "readme", "readings", "limits", "cgroup", "connections"),
 )
 _SLOW_MONITOR_TESTS = ("probe", "monitor", "contract", "server")
 
 
 def _monitor_judges(path: Path) -> Stages:
-    own = {"lifecycle": "monitor", "connect": "fetch"}.get(path.stem, path.stem)
+    own = {"lifecycle": "monitor", "connect": "fetch", "server": "connections"}.get(
+        path.stem, path.stem
+    )
     quick = [name for name in _MONITOR_TESTS if name != own]
     slow = [name for name in _SLOW_MONITOR_TESTS if name != own]
     known = own in (*_MONITOR_TESTS, *_SLOW_MONITOR_TESTS)

@@ -37,7 +37,9 @@ def readings(
     cpu: Cpu = NO_CPU,
     throttled_ratio: float | None = None,
 ) -> Readings:
-    return Readings(known, memory, host, cpu, throttled_ratio, Process(23_000_000, 1.5, 9, 4))
+    return Readings(
+        known, memory, host, cpu, throttled_ratio, Process(23_000_000, 1.5, 9, 4), 0.0, 0.0
+    )
 
 
 def moment(read: Readings, traffic: Traffic | None = None, **environ: str) -> Moment:

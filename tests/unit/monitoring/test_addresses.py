@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from monitoring import addresses
 from monitoring.addresses import RedisAddress, Secret, http_url, ollama_url, redis_address
 
 
@@ -87,3 +88,22 @@ def test_what_is_no_redis(text: str) -> None:
 
 def test_http_loses_its_last_slash() -> None:
     assert http_url("https://a.example:8/b/") == "https://a.example:8/b"
+
+
+@pytest.mark.parametrize("host", ["a..b", "-a", "x" * 64, "1::2::3"])
+def test_a_host_that_cannot_be_one_is_refused(host: str) -> None:
+    bracketed = f"[{host}]" if ":" in host else host
+    for read, text in (
+        (redis_address, f"redis://{bracketed}"),
+        (http_url, f"http://{bracketed}"),
+        (addresses._check_host, host),
+    ):
+        with pytest.raises(ValueError):  # noqa: PT011
+            read(text)
+
+
+def test_a_secret_is_equal_to_the_same_secret_alone() -> None:
+    assert Secret("a") == Secret("a")
+    assert Secret("a") != Secret("b")
+    assert Secret("a") != "a"
+    assert Secret("a").reveal() == "a"

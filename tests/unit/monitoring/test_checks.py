@@ -8,9 +8,12 @@ from monitoring.cgroup import Memory
 from monitoring.checks import (
     Check,
     DiskSpace,
+    Finding,
     HostMemory,
+    Probe,
     Status,
     Threshold,
+    Watched,
     check_memory,
     check_throttling,
     check_watched,
@@ -186,3 +189,43 @@ def test_disks_of_one_name_are_told_apart() -> None:
     assert isinstance(document, dict)
     shown = [(entry["componentId"], entry["observedUnit"]) for entry in document["disk:free"]]
     assert shown == [("/a", "bytes"), ("/b", "bytes")]
+
+
+def test_what_is_read_at_the_question_has_no_age() -> None:
+    memory = check_memory(
+        Memory(1, 3, 1 / 3),
+        HostMemory(None, None),
+        warn_ratio=0.9,
+        fail_ratio=0.97,
+        required=True,
+        duration_s=1 / 3,
+    )
+    document = memory.document(AT)
+    # Digits that mean something, and no more.
+    assert (document["age_s"], document["duration_s"]) == (0.0, 0.333333)
+    assert document["observedValue"] == 0.333333
+    assert document["time"] == "2026-01-02T03:04:05.000+00:00"
+
+
+def test_times_have_microseconds_and_ages_milliseconds() -> None:
+    last = Probe(Finding("pass", "said"), 1 / 3, 1.0, 900.0)
+    check = check_watched(Watched("a:responseTime", last, 1 / 3, 22.0), required=True)
+    document = check.document(AT)
+    assert (document["observedValue"], document["duration_s"]) == (0.333333, 0.333333)
+    assert document["age_s"] == 0.333
+
+
+def test_a_limit_of_all_the_machine_has_is_a_limit() -> None:
+    check = check_memory(
+        Memory(50, 100, 0.5),
+        HostMemory(100, 10),
+        warn_ratio=0.9,
+        fail_ratio=0.97,
+        required=True,
+        duration_s=0,
+    )
+    assert check.output == "50.0% of the container's limit in use"
+
+
+def test_a_component_is_what_stands_before_the_measurement() -> None:
+    assert Check("redis:responseTime", "pass", "", None, "", True).component == "redis"

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import os
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
@@ -151,3 +156,110 @@ def test_a_handshake_that_drips_ends_with_the_deadline() -> None:
         finally:
             stopped.set()
             thread.join(timeout=20)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for `localhost` and its key, in one file."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        message = "openssl is not here. Not checked: what is asked over TLS"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    folder = tmp_path_factory.mktemp("tls")
+    key, path = folder / "key.pem", folder / "certificate.pem"
+    subprocess.run(
+        (
+            *(openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+            *("-nodes", "-days", "2", "-subj", "/CN=localhost"),
+            *("-addext", "subjectAltName=DNS:localhost"),
+            *("-keyout", str(key), "-out", str(path)),
+        ),
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+    path.write_text(path.read_text() + key.read_text())
+    return path
+
+
+@contextmanager
+def secured(
+    certificate: Path, talk: Callable[[socket.socket, bytes], None], host: str = "localhost"
+) -> Iterator[str]:
+    """As `answering`, over TLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+
+    def behind(connection: socket.socket) -> None:
+        with context.wrap_socket(connection, server_side=True) as wrapped:
+            talk(wrapped, wrapped.recv(1000))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def accept() -> None:
+            connection, _ = listener.accept()
+            with connection, suppress(OSError):
+                behind(connection)
+
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        yield f"https://{host}:{listener.getsockname()[1]}"
+        thread.join(timeout=10)
+
+
+def test_an_answer_over_tls(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with secured(certificate, saying(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")) as url:
+        assert fetch(url, 10) == HttpAnswer(200, b"ok")
+
+
+def test_a_certificate_of_another_host_is_refused(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with (
+        secured(certificate, hang, "127.0.0.1") as url,
+        pytest.raises(FetchError, match=r"^its certificate is not trusted: "),
+    ):
+        fetch(url, 10)
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(certificate: Path) -> None:
+    with (
+        secured(certificate, hang) as url,
+        pytest.raises(FetchError, match=r"^its certificate is not trusted: self"),
+    ):
+        fetch(url, 10)
+
+
+def test_an_answer_over_tls_that_drips_ends_with_the_deadline(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+
+    def drip(connection: socket.socket, _: bytes) -> None:
+        # In all far more than the deadline; no pause of it is.
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 80\r\n\r\n")
+        for _ in range(80):
+            connection.sendall(b"x")
+            time.sleep(0.05)
+
+    with (
+        secured(certificate, drip) as url,
+        pytest.raises(FetchError, match=r"^no answer within 1 s$"),
+    ):
+        fetch(url, 1)
+
+
+def test_a_deadline_that_is_over_is_over() -> None:
+    with pytest.raises(TimeoutError):
+        Deadline(0.0).left_s()
+    assert 0 < Deadline(60.0).left_s() <= 60.0
+
+
+def test_a_host_without_an_address_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [])
+    with pytest.raises(FetchError, match=r"^a\.example has no address$"):
+        fetch("http://a.example", 5)

@@ -7,12 +7,14 @@ import json
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 import monitoring
 from monitoring import health_check
+from monitoring.cgroup import Cgroup, Cpu
 from monitoring.checks import Check, Status
 from monitoring.health_check import configured_watches, print_table
 from monitoring.settings import Settings
@@ -76,8 +78,6 @@ def test_hung_is_unhealthy_in_time(capsys: pytest.CaptureFixture[str]) -> None:
 def test_look_without_a_deadline_fails_too(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import threading
-
     release = threading.Event()
 
     def hang(_path: str) -> tuple[int, int]:
@@ -162,3 +162,61 @@ def test_the_table_has_the_worst_first_and_milliseconds() -> None:
         "warned  warn    optional           said warned",
         "well    pass    required  1500 ms  said well",
     ]
+
+
+def test_a_look_may_be_missed_once() -> None:
+    environ = {"MONITOR_PROBE_INTERVAL_S": "10", "MONITOR_PROBE_DEADLINE_S": "2"}
+    ages = {watch.now().max_age_s for watch in configured_watches(Settings.load(environ))}
+    assert ages == {22.0}
+
+
+def test_throttling_is_since_the_container_began(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cpu = Cpu(quota_cores=0.5, usage_s=9.0, periods=4, throttled_periods=1, throttled_s=1.0)
+    monkeypatch.setattr(Cgroup, "cpu", lambda _: cpu)
+    with answering(saying(WELL[0])) as url:
+        health_check.main(["--json"], {**LENIENT, "ACCELERAPP_URL": url})
+    out = capsys.readouterr().out
+    # For people, too.
+    assert out.startswith('{\n  "status": "pass",\n')
+    [throttled] = json.loads(out)["checks"]["cpu:throttled"]
+    assert throttled["observedValue"] == 0.25
+
+
+def test_looks_that_hang_are_waited_for_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    release = threading.Event()
+    waits: list[float] = []
+    daemons: set[bool] = set()
+
+    class Noted(threading.Thread):
+        def join(self, timeout: float | None = None) -> None:
+            assert timeout is not None
+            waits.append(timeout)
+            super().join(timeout)
+
+    def hang(_path: str) -> tuple[int, int]:
+        daemons.add(threading.current_thread().daemon)
+        release.wait(60)
+        return 1, 1
+
+    monkeypatch.setattr(health_check, "read_disk", hang)
+    monkeypatch.setattr(health_check, "SLACK_S", 0.1)
+    monkeypatch.setattr(threading, "Thread", Noted)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    given = {**LENIENT, "ACCELERAPP_URL": url, "MONITOR_DISK_PATHS": "/a,/b,/c"}
+    assert health_check.main(["--quiet"], given) == 1
+    release.set()
+    # The first has all of the time, and the others none of their own.
+    assert 0 < max(waits) <= 0.6
+    assert waits[2:4] == [0.0, 0.0]
+    # Nor does the process wait for them at its end.
+    assert daemons == {True}
+
+
+def test_help_says_what_is_not_set() -> None:
+    lines = [line.split() for line in health_check.settings_help().splitlines()]
+    ends = {line[0]: " ".join(line[-2:]) for line in lines}
+    assert ends["MONITOR_PORT"].endswith("(8080)")
+    assert ends["MONITOR_TOKEN"] == "(not set)"

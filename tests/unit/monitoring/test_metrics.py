@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Iterable
 
 import pytest
@@ -15,7 +16,7 @@ from monitoring.cgroup import Cpu, Memory
 from monitoring.checks import DiskSpace, HostMemory, Ollama
 from monitoring.metrics import FAMILIES, OPENMETRICS_TYPE, TEXT_TYPE, Traffic, exposition
 from monitoring.readings import Process, Readings
-from tests.unit.monitoring.moments import NO_CPU, moment, readings, watched
+from tests.unit.monitoring.moments import ABOUT, NO_CPU, moment, readings, watched
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 DISK = watched("disk:free", found=DiskSpace("/d", 5, 9), component_id="/d")
@@ -26,7 +27,9 @@ FULL = readings(
     cpu=Cpu(0.5, 12.5, 100, 7, 0.25),
     throttled_ratio=0.07,
 )
-EMPTY = Readings((), Memory(None, None, None), HostMemory(None, None), NO_CPU, None, Process())
+EMPTY = Readings(
+    (), Memory(None, None, None), HostMemory(None, None), NO_CPU, None, Process(), 0.0, 0.0
+)
 
 
 def busy() -> Traffic:
@@ -140,6 +143,9 @@ def test_overdue_and_failed_targets_show_no_old_gauges() -> None:
         ("application/openmetrics-text;q=0", False),
         ("application/openmetrics-text;q=0.4,text/plain;q=0.5", False),
         ("application/openmetrics-text;q=x", False),
+        # The one that is named, however little it is liked; and of two alike the richer.
+        ("application/openmetrics-text;q=0.001", True),
+        ("application/openmetrics-text;q=0.5,text/plain;q=0.5", True),
         (
             "application/openmetrics-text;version=1.0.0,"
             "application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5",
@@ -157,3 +163,32 @@ def test_negotiation(accept: str, openmetrics: bool) -> None:
     body, media_type = exposition(moment(EMPTY), accept)
     assert media_type == (OPENMETRICS_TYPE if openmetrics else TEXT_TYPE)
     assert body.endswith(b"\n# EOF\n") == openmetrics
+
+
+def test_times_are_counted_up_to_the_bound_of_their_bucket() -> None:
+    traffic = Traffic()
+    for duration_s in (0.001, 0.0625, 9.0):
+        traffic.answered("GET", "/", 200, duration_s)
+    assert list(traffic.histograms()) == [
+        (("_bucket", "/", "0.0005"), 0),
+        (("_bucket", "/", "0.001"), 1),
+        (("_bucket", "/", "0.0025"), 1),
+        (("_bucket", "/", "0.005"), 1),
+        (("_bucket", "/", "0.01"), 1),
+        (("_bucket", "/", "0.05"), 1),
+        (("_bucket", "/", "0.25"), 2),
+        (("_bucket", "/", "+Inf"), 3),
+        (("_sum", "/"), 9.0635),
+        (("_count", "/"), 3),
+    ]
+
+
+def test_closings_are_none_before_the_first() -> None:
+    traffic = Traffic()
+    traffic.closed("idle")
+    traffic.closed("idle")
+    assert traffic.closings == {"idle": 2, "late": 0, "unread": 0, "crowded": 0}
+
+
+def test_the_python_is_told_by_three_numbers() -> None:
+    assert ABOUT.python == ".".join(map(str, sys.version_info[:3]))

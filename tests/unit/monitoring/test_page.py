@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, timezone
 from html.parser import HTMLParser
 from typing import get_args
+from urllib.parse import unquote
 
 import pytest
 from hypothesis import given
@@ -207,6 +208,16 @@ def test_states_differ_in_shape_and_icon() -> None:
     assert len(outlines) == len(icons) == len(WORDS) == 3
 
 
+def test_the_tab_has_the_shape_of_the_page() -> None:
+    # The outline, filled: of the glyph alone a tab would show a speck.
+    symbols = {symbol.attributes["id"]: symbol for symbol in tree(view()).all("symbol")}
+    for status in get_args(Status):
+        icon = tree(view(status)).one("link", rel="icon").attributes["href"]
+        drawn = Document(unquote(icon.removeprefix("data:image/svg+xml,"))).root.one("path")
+        outline, glyph = symbols[status].all("path")
+        assert drawn.attributes["d"] == outline.attributes["d"] != glyph.attributes["d"]
+
+
 def test_stopping_is_said() -> None:
     root = tree(view("pass", MEMORY, stopping=True))
     assert root.one("h1").text == "Healthy Stopping"
@@ -293,6 +304,7 @@ def test_equals_keep_their_order() -> None:
     [
         (0, "bytes", "0 B"),
         (1023, "bytes", "1023 B"),
+        (1024, "bytes", "1.00 KiB"),
         (1536, "bytes", "1.50 KiB"),
         (25 * 2**30, "bytes", "25.0 GiB"),
         (2.0**70, "bytes", "1.05e+06 PiB"),
@@ -304,12 +316,17 @@ def test_equals_keep_their_order() -> None:
         (0.5, "s", "500 ms"),
         (1, "s", "1.00 s"),
         (119, "s", "119 s"),
+        (120, "s", "2 min"),
         (600, "s", "10 min"),
         (1e300, "s", "\N{EN DASH}"),
         (0.4125, "ratio", "41.2 %"),
         (1, "ratio", "100 %"),
         (0.25, "cores", "0.25 cores"),
         (3, "", "3.00"),
+        (9.99, "", "9.99"),
+        (10, "", "10.0"),
+        (999_999, "", "999999"),
+        (1e6, "", "1e+06"),
         (3, "<b>", "3.00 <b>"),
         (float("nan"), "s", "\N{EN DASH}"),
         (float("inf"), "bytes", "∞"),

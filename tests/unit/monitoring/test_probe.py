@@ -144,3 +144,19 @@ def test_what_is_live_is_0(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("MONITOR_HOST", "127.0.0.1")
         monkeypatch.setenv("MONITOR_PORT", str(port))
         assert probe.main() == 0
+
+
+@pytest.mark.parametrize("port", ["1", "65535"])
+def test_the_first_and_the_last_port_are_ports(port: str) -> None:
+    assert probe.target({"MONITOR_PORT": port}) == ("127.0.0.1", int(port))
+
+
+def test_a_status_may_come_byte_by_byte() -> None:
+    def talk(connection: socket.socket) -> None:
+        connection.recv(1000)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for byte in b"HTTP/1.1 503 Service Unavailable\r\n":
+            connection.sendall(bytes([byte]))
+
+    with answering(talk) as port:
+        assert probe.status("127.0.0.1", port, 10.0) == 503

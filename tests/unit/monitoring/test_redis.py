@@ -57,6 +57,9 @@ def test_password_goes_first(user: str, auth: bytes) -> None:
         (b"-ERR invalid password\r\n", "x", "refused the user and password"),
         (b"-LOADING Redis is loading the dataset in memory\r\n", None, "loading its data"),
         (b"-NOPERM this user has no permissions\r\n", None, "may not PING"),
+        # Only the answer to AUTH, and only an error without a word of its own, is of the password.
+        (b"-LOADING Redis is loading the dataset in memory\r\n", "x", "loading its data"),
+        (b"-ERR unknown command\r\n", None, "^answered with an error$"),
         (b"-SOMETHING else\r\n", None, "^answered with an error$"),
         (b"-\r\n", None, "^answered with an error$"),
         (b"HTTP/1.1 400 Bad Request\r\n", None, "^no Redis answer$"),

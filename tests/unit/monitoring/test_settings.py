@@ -204,3 +204,39 @@ def test_token_files_that_cannot_be_used(tmp_path: Path) -> None:
     path.write_text("good-token")
     with pytest.raises(SettingsError, match="not both"):
         Settings.load({"MONITOR_TOKEN_FILE": str(path), "MONITOR_TOKEN": "other-token"})
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ({"MONITOR_PORT": "65535"}, 65535),
+        ({"MONITOR_PROBE_SLOW_S": "2"}, 2.0),
+        ({"MONITOR_PROBE_INTERVAL_S": "0.1"}, 0.1),
+        ({"MONITOR_PROBE_INTERVAL_S": "3600"}, 3600.0),
+        (
+            {"MONITOR_REQUIRED": "accelerapp,cpu,disk,memory,ollama,python,redis"},
+            ["accelerapp", "cpu", "disk", "memory", "ollama", "python", "redis"],
+        ),
+        ({"MONITOR_DISK_WARN": "100%", "MONITOR_DISK_FAIL": "100%"}, "100%"),
+        ({"MONITOR_DISK_WARN": "3GiB", "MONITOR_DISK_FAIL": "3GiB"}, "3GiB"),
+        # Which of the two is less depends on the disk.
+        ({"MONITOR_DISK_WARN": "2GiB", "MONITOR_DISK_FAIL": "99%"}, "2GiB"),
+        ({"MONITOR_MEMORY_WARN_RATIO": "0.5", "MONITOR_MEMORY_FAIL_RATIO": "0.5"}, 0.5),
+        ({"MONITOR_CPU_THROTTLED_FAIL_RATIO": "1"}, 1.0),
+    ],
+)
+def test_the_last_value_that_is_allowed_is_taken(given: dict[str, str], shown: object) -> None:
+    watched = {"OLLAMA_HOST": "ollama", "REDIS_URL": "redis://redis"}
+    assert Settings.load({**watched, **given}).shown()[next(iter(given))] == shown
+
+
+@pytest.mark.parametrize(
+    ("warn", "fail"), [("1GiB", "2GiB"), ("5%", "5.1%"), ("0", "1"), ("0%", "1GiB")]
+)
+def test_a_failure_before_the_warning_is_refused(warn: str, fail: str) -> None:
+    with pytest.raises(SettingsError, match="at most MONITOR_DISK_WARN"):
+        Settings.load({"MONITOR_DISK_WARN": warn, "MONITOR_DISK_FAIL": fail})
+
+
+def test_a_refusal_is_exit_code_2() -> None:
+    assert SettingsError.exit_code == 2

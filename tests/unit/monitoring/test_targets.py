@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import json
+import sys
 
 import pytest
 
@@ -164,3 +165,43 @@ def test_python(
 ) -> None:
     finding = ask_python({"bottle": "0.13.2"}, version=version, installed=lambda _: installed)
     assert finding == Finding(expected, output)
+
+
+@pytest.mark.parametrize(
+    ("installed", "expected"),
+    [("1.2.3.4", "pass"), ("1.2.3.10", "pass"), ("1.2.3.3", "fail"), ("1.2.3", "fail")],
+)
+def test_versions_are_compared_whole(installed: str, expected: Status) -> None:
+    finding = ask_python({"a": "1.2.3.4"}, version=(3, 12), installed=lambda _: installed)
+    assert finding.status == expected
+
+
+def test_the_oldest_python_is_new_enough() -> None:
+    assert ask_python({}, version=(3, 11), installed=lambda _: None).status == "pass"
+
+
+def test_python_is_told_by_three_numbers() -> None:
+    finding = ask_python({}, version=(3, 12, 1, 99), installed=lambda _: None)
+    assert finding == Finding("pass", "Python 3.12.1")
+    # Of the interpreter itself, too: "final" and what follows are not shown.
+    said = ".".join(map(str, sys.version_info[:3]))
+    assert ask_python({}, installed=lambda _: None) == Finding("pass", f"Python {said}")
+
+
+def test_ollama_that_used_all_of_the_time_is_not_asked_again() -> None:
+    asked: list[str] = []
+
+    def fetch(url: str, *_: object) -> HttpAnswer:
+        asked.append(url)
+        return HttpAnswer(200, VERSION)
+
+    times_s = iter((10.0, 12.0))
+    finding = ask_ollama("http://o:1", models=(), deadline_s=2, fetch=fetch, clock=times_s.__next__)
+    assert finding == Finding("fail", "no answer within 2 s")
+    assert asked == ["http://o:1/api/version"]
+
+
+@pytest.mark.parametrize(("count", "said"), [(0, "0 models"), (1, "1 model"), (2, "2 models")])
+def test_models_are_counted(count: int, said: str) -> None:
+    tags = json.dumps({"models": [{"name": f"m{i}"} for i in range(count)]}).encode()
+    assert ollama(tags=tags).output == f"version 0.5.7, {said}"

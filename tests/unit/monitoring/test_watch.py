@@ -126,3 +126,57 @@ def test_hung_look_does_not_delay_what_is_known() -> None:
     watch.stop()
     assert time.monotonic() - began_s < PATIENCE_S
     release.set()
+
+
+class Stop:
+    """The event of a watch that is stopped after so many looks; notes how long it is waited for."""
+
+    def __init__(self, looks: int) -> None:
+        self._looks = looks
+        self.waits: list[float] = []
+
+    def is_set(self) -> bool:
+        return len(self.waits) >= self._looks
+
+    def wait(self, timeout: float) -> None:
+        assert len(self.waits) < self._looks
+        self.waits.append(timeout)
+
+
+def test_looks_begin_at_even_intervals_and_never_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 0.0
+    took_s = iter((4.0, 10.0, 12.0))
+    looks = 0
+
+    def look() -> Finding:
+        nonlocal now_s, looks
+        looks += 1
+        assert looks < 4
+        now_s += next(took_s)
+        return Finding("pass", "said")
+
+    watch = Watch("a:b", look, interval_s=10.0, max_age_s=30.0, clock=lambda: now_s)
+    stop = Stop(3)
+    monkeypatch.setattr(watch, "_stop", stop)
+    watch._run()
+    assert stop.waits == [6.0, 0.0, 0.0]
+
+
+def test_the_process_does_not_wait_for_a_look() -> None:
+    ends, begun = threading.Event(), threading.Event()
+
+    def look() -> Finding:
+        begun.set()
+        ends.wait(PATIENCE_S)
+        return Finding("pass", "said")
+
+    watch = Watch("a:b", look, interval_s=10.0, max_age_s=30.0)
+    before = set(threading.enumerate())
+    watch.start()
+    [thread] = set(threading.enumerate()) - before
+    assert begun.wait(PATIENCE_S)
+    assert thread.daemon
+    watch.stop()
+    ends.set()
+    thread.join(PATIENCE_S)
+    assert not thread.is_alive()

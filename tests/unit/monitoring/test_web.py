@@ -5,13 +5,15 @@ import gzip
 import io
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
 
+import bottle  # type: ignore[import-untyped]
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from monitoring import web
 from monitoring.checks import DiskSpace, Status
 from monitoring.lifecycle import Lifecycle
 from monitoring.metrics import Traffic
@@ -297,3 +299,37 @@ def test_other_tokens_are_refused(given: str) -> None:
     answer = Client(MONITOR_TOKEN=TOKEN).ask("/metrics", authorization=given)
     assert answer.status == 401
     assert TOKEN not in answer.body
+
+
+def test_a_token_that_is_not_base64_throughout_is_refused() -> None:
+    client = Client(MONITOR_TOKEN=TOKEN)
+    given = basic(TOKEN)
+    assert client.ask("/metrics", authorization=given).status == 200
+    assert client.ask("/metrics", authorization=f"{given[:10]}!{given[10:]}").status == 401
+
+
+def test_a_release_is_its_revision_or_else_its_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert json.loads(Client().ask("/health").body)["releaseId"] == "abcdef"
+    monkeypatch.setitem(globals(), "ABOUT", replace(ABOUT, revision=""))
+    assert json.loads(Client().ask("/health").body)["releaseId"] == "1.2.3"
+
+
+def test_uptime_is_in_milliseconds(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Lifecycle, "uptime_s", 1 / 3)
+    assert json.loads(client.ask("/status").body)["uptime_s"] == 0.333
+
+
+def test_what_fits_in_a_packet_is_not_compressed() -> None:
+    environ = {"HTTP_ACCEPT_ENCODING": "gzip"}
+    bottle.request.bind(environ)
+    short, long = (web._reply("x" * length, "text/plain") for length in (1023, 1024))
+    assert "Vary" not in short.headers
+    assert "Content-Encoding" not in short.headers
+    assert (long.headers["Vary"], long.headers["Content-Encoding"]) == ("Accept-Encoding", "gzip")
+
+
+def test_an_answer_that_never_begins_counts_as_an_error() -> None:
+    traffic = Traffic()
+    app = web._counted(lambda environ, start_response: [], frozenset({"/"}), traffic)
+    app({"PATH_INFO": "/", "REQUEST_METHOD": "GET"}, lambda *_: None)
+    assert traffic.answers == {("GET", "/", "500"): 1}
