@@ -644,6 +644,8 @@ def test_an_interrupted_deploy_leaves_the_old_state_or_the_new(site: Site) -> No
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell's background jobs ignore SIGINT, and what they start inherits that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         deadline_s = time.monotonic() + 60
         while not started.exists() and time.monotonic() < deadline_s:
