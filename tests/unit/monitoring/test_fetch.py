@@ -1,10 +1,7 @@
 from __future__ import annotations
 
-import os
-import shutil
 import socket
 import ssl
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +12,7 @@ import pytest
 
 from monitoring.connect import Deadline, connect
 from monitoring.fetch import FetchError, HttpAnswer, fetch
+from tests.unit.certificates import make_certificate
 
 
 @contextmanager
@@ -161,27 +159,8 @@ def test_a_handshake_that_drips_ends_with_the_deadline() -> None:
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate for `localhost` and its key, in one file."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        message = "openssl is not here. Not checked: what is asked over TLS"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
     folder = tmp_path_factory.mktemp("tls")
-    key, path = folder / "key.pem", folder / "certificate.pem"
-    subprocess.run(
-        (
-            *(openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
-            *("-nodes", "-days", "2", "-subj", "/CN=localhost"),
-            *("-addext", "subjectAltName=DNS:localhost"),
-            *("-keyout", str(key), "-out", str(path)),
-        ),
-        check=True,
-        capture_output=True,
-        timeout=60,
-    )
-    path.write_text(path.read_text() + key.read_text())
-    return path
+    return make_certificate(folder, "localhost", unchecked="what is asked over TLS")
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import email.utils
 import os
-import shutil
 import ssl
 import subprocess
 import sys
@@ -31,6 +30,7 @@ from pipeline.oci.registry.http import (
     base_url,
     described,
 )
+from tests.unit.certificates import make_certificate
 from tests.unit.pipeline.oci.registry.faulty_registry import (
     Call,
     FaultyRegistry,
@@ -473,25 +473,8 @@ def test_a_place_without_tls_is_no_place_to_go_from_one_with(ask: Client) -> Non
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a certificate for `localhost` and `storage.invalid` with its key, in one file."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        message = "openssl is not here. Not checked: registries over TLS"
-        if os.environ.get("CI"):
-            pytest.fail(message, pytrace=False)
-        pytest.skip(message)
     folder = tmp_path_factory.mktemp("tls")
-    key, path = folder / "key.pem", folder / "certificate.pem"
-    subprocess.run(
-        [
-            *(openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
-            *("-nodes", "-days", "2", "-keyout", str(key), "-out", str(path)),
-            *("-subj", "/CN=a test", "-addext", "subjectAltName=DNS:localhost,DNS:storage.invalid"),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    path.write_bytes(path.read_bytes() + key.read_bytes())
-    return path
+    return make_certificate(folder, "localhost", "storage.invalid", unchecked="registries over TLS")
 
 
 @pytest.fixture
