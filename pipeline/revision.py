@@ -8,6 +8,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+DEFAULT_BRANCH = "main"
+"""The branch that is merged into, where a clone does not know its remote's."""
 DIRTY = "-dirty"
 """What follows the commit in the label of an image that was built from changed files."""
 COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")

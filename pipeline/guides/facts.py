@@ -16,12 +16,12 @@ from pipeline.guides import source
 from pipeline.helm.chart import CHART
 from pipeline.kubernetes.objects import KubernetesObject, read_objects
 from pipeline.settings import Settings, read_settings
+from pipeline.workflows.document import WORKFLOWS
 from pipeline.yaml_text import NotYaml, load_plain, plain
 
 COMPOSE = Path("deployment/docker")
 MANIFEST = Path("deployment/kubernetes/accelerapp-deployment.yaml")
 RULES = CHART / "templates" / "prometheusrule.yaml"
-WORKFLOWS = Path(".github/workflows")
 RELEASE = "accelerapp"
 
 

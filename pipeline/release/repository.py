@@ -19,10 +19,8 @@ from pipeline.atomic import write_atomically
 from pipeline.errors import ReleaseRefused, ToolMissing
 from pipeline.process import Completed, Runner
 from pipeline.release.version import Version
-from pipeline.revision import git
+from pipeline.revision import DEFAULT_BRANCH, git
 
-DEFAULT_BRANCH = "main"
-"""Where the clone does not know its remote's."""
 REMOTE = "origin"
 
 

@@ -20,14 +20,13 @@ from pipeline import tools
 from pipeline.errors import OptionInvalid, WorkflowFailed, WorkflowsInvalid, nearest
 from pipeline.matrix import RUNNERS
 from pipeline.process import Streamer, stream
-from pipeline.revision import git
+from pipeline.revision import DEFAULT_BRANCH, git
+from pipeline.workflows.document import WORKFLOWS
 from pipeline.yaml_text import NotYaml, load_plain
 
-WORKFLOWS = Path(".github/workflows")
 EVENTS = ("push", "pull_request", "schedule", "workflow_dispatch")
 HOST = "-self-hosted"
 """act's name for this machine, in place of an image."""
-DEFAULT_BRANCH = "main"
 _OWN = re.compile(r"(\buses:\s*['\"]?)\$/")
 _ACTION = re.compile(r"([\w.-]+/[\w.-]+)((?:/[\w.-]+)*)@([\w.-]+)")
 _CHECKOUT = "actions/checkout"

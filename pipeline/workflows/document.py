@@ -17,6 +17,7 @@ from pipeline.yaml_text import NotYaml, line_of, load_marked, plain
 
 Path_ = tuple[str | int, ...]
 FOLDER = ".github"
+WORKFLOWS = Path(FOLDER, "workflows")
 _SUFFIXES = (".yml", ".yaml")
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipeline.errors import OptionInvalid, nearest
+from pipeline.revision import DEFAULT_BRANCH
 from pipeline.tags import Event as Why
 from pipeline.tags import TagState
 from pipeline.workflows.document import Document, Documents, inputs_of, mapping_of, triggers
@@ -19,7 +20,6 @@ from pipeline.workflows.glob import matches
 REPOSITORY = "acme/accelerapp"
 # GitHub keeps the case that a name was given; registries take lower case alone.
 IN_CAPITALS = "Acme/AccelerApp"
-DEFAULT_BRANCH = "main"
 _NUMBER = 7
 _COMBINATIONS = 64
 _HIGHEST, _LOWER, _BEFORE = "v1.2.3", "v1.1.9", "v1.1.8"

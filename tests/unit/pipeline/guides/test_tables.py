@@ -14,6 +14,7 @@ from pipeline.guides import facts as read
 from pipeline.guides.check import guides_of
 from pipeline.guides.facts import Facts
 from pipeline.guides.tables import every_error, renders
+from pipeline.workflows.document import WORKFLOWS
 
 
 def table(facts: Facts, name: str) -> list[list[str]]:
@@ -177,7 +178,7 @@ def test_an_alert_that_is_written_otherwise_is_said(facts: Facts, tmp_path: Path
 
 
 def test_workflows(facts: Facts, tmp_path: Path) -> None:
-    folder = tmp_path / read.WORKFLOWS
+    folder = tmp_path / WORKFLOWS
     folder.mkdir(parents=True)
     (folder / "docker.yml").write_text(
         "name: Docker\n"
