@@ -22,10 +22,7 @@ def joined_statement(digest: str, parts: Mapping[Platform, tuple[str, str]]) -> 
     were built in different ways.
     """
     read = {
-        platform: _read(platform, manifest, parts[platform][1])
-        for platform in Platform
-        if platform in parts
-        for manifest in (parts[platform][0],)
+        platform: _read(platform, *parts[platform]) for platform in Platform if platform in parts
     }
     statements = list(read.values())
     first = statements[0]

@@ -380,7 +380,7 @@ SAMPLE = (
 )
 
 
-def test_the_source_passes_its_own_workflow(github: GitHub, tmp_path: Path) -> None:
+def test_the_source_passes_its_own_workflow(github: GitHub) -> None:
     """Every job and step of ci.yml; of the tests a sample, since whoever runs this runs them all.
 
     The Python that this runs with stands for the four.
